@@ -1,0 +1,52 @@
+"""All time and chance of the library: read through this module's attributes, so that a test can put others in their place.
+
+Code outside writes `clock.now()` and never binds the function itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as _random
+import re
+import time
+from datetime import timedelta
+from typing import Final
+
+from guardrail.errors import ConfigError
+
+now = time.monotonic  # seconds, for every deadline, window and duration
+wall = time.time  # seconds since the epoch, for what people read
+sleep = time.sleep
+asleep = asyncio.sleep
+chance = _random.SystemRandom().random  # jitter; not seeded, so that the user's own seeds stay theirs
+
+Duration = str | int | float | timedelta
+
+_UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_TEXT: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s|m|h|d|w)\s*")
+_PLEASE: Final = 'write "250ms", "10s", "10m", "4h", "30d", a number of seconds or a timedelta'
+
+
+def seconds(duration: Duration, what: str = "duration", *, zero: bool = False) -> float:
+    """Return a duration in seconds.
+
+    Args:
+        duration: "250ms", "10s", "10m", "4h", "30d", seconds, or a timedelta.
+        what: What the duration is for, named in the error.
+        zero: Whether nought is allowed.
+
+    Raises:
+        ConfigError: It is no duration, or negative, infinite, or nought where that makes no sense.
+    """
+    if isinstance(duration, bool) or not isinstance(duration, str | int | float | timedelta):
+        raise ConfigError(f"{what} is of type {type(duration).__name__}, not a duration", hint=_PLEASE)
+    if isinstance(duration, str):
+        match = _TEXT.fullmatch(duration)
+        if match is None:
+            raise ConfigError(f"{what} is not a duration", hint=_PLEASE)
+        value = float(match[1]) * _UNITS[match[2]]
+    else:
+        value = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    if not 0 <= value < float("inf") or (value == 0 and not zero):
+        raise ConfigError(f"{what} must be {'0 or more' if zero else 'more than 0'} and finite", hint=_PLEASE)
+    return value

@@ -1,0 +1,441 @@
+"""From a guard's options to its plan: which policies it has, in the one fixed order, with the state that each one uses."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
+
+import orjson
+
+from guardrail import content, control, markers, notices, registry, settings
+from guardrail.call import Call
+from guardrail.decision import Prediction
+from guardrail.drivers import asynchronous, hand_off, processes, streams, watchdog
+from guardrail.plan import Facts, Plan
+from guardrail.policies.annotations import ANY, Check, check_for, resolve
+from guardrail.policies.breaker import Breaking
+from guardrail.policies.budget import AttemptDeadline, Deadline
+from guardrail.policies.cache import Caching
+from guardrail.policies.circuit import Circuit
+from guardrail.policies.confidence import Confidence, Reading
+from guardrail.policies.explain import Explaining
+from guardrail.policies.fallback import Memory, last_good
+from guardrail.policies.gate import Gate, InvalidGate
+from guardrail.policies.limit import Limiting
+from guardrail.policies.observe import Observe
+from guardrail.policies.permits import Permits
+from guardrail.policies.rate import Rate
+from guardrail.policies.retry import Retrying
+from guardrail.policies.retry_budget import RetryBudget
+from guardrail.policies.review import Review
+from guardrail.policies.rows import Rows
+from guardrail.policies.snapshot import Snapshot
+from guardrail.policies.switch import Stop
+from guardrail.policies.validation import Binding, Output, Validation
+from guardrail.spec import Given, get, mode_name
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+MEMORY_ROWS: Final = 10_000  # of last_good, where there is no cache that says otherwise
+MEMORY_BYTES: Final = 64 * 2**20
+
+
+def compile_plan(guard: Guard) -> Plan:
+    """Return the plan for a guard as options, settings and switches stand now.
+
+    Raises:
+        ConfigError: An annotation or an option turns out to be unusable.
+    """
+    control.subscribe(registry.replan)
+    mode, reason = mode_of(guard)
+    facts = _facts(guard, mode)
+    if mode == "off":
+        return Plan(guard.fn, facts, bypass=True)
+    plan = _Assembly(guard, facts, reason).plan()
+    # What the policies would import in the middle of a call, they import now: start-up never counts against a budget.
+    for policy in plan.policies:
+        if hasattr(policy, "warm"):
+            policy.warm()
+    return plan
+
+
+def mode_of(guard: Guard) -> tuple[str, str | None]:
+    """Return the mode in force and, for a killed guard, why. No mode and no setting opens a kill."""
+    switched, killed = control.state_of(guard.name)
+    option = get(guard.spec, "mode")
+    if killed or option == "killed":
+        switch = control.switches().get(guard.name) or control.switches().get(control.EVERY)
+        return "killed", None if switch is None else switch.reason
+    if settings.current().disabled:
+        return "off", None
+    return mode_name(switched or option), None
+
+
+def _facts(guard: Guard, mode: str) -> Facts:
+    spec = guard.spec
+    described = {name: _words(given.value) for name, given in sorted(spec.items())}
+    described.update(name=guard.name, version=guard.version, mode=mode, function=guard.kind)
+    budget = get(spec, "budget")
+    confidence: Confidence | None = get(spec, "confidence")
+    returns = guard.parts.get("returns")
+    if returns is None:
+        returns = guard.parts["returns"] = _return_annotation(guard)
+    return Facts(
+        name=guard.name,
+        version=guard.version,
+        mode=mode,
+        kind=get(spec, "kind"),
+        audit=get(spec, "audit"),
+        digest=hashlib.blake2b(orjson.dumps(described, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest(),
+        described=described,
+        budget_ms=None if budget is None else budget.total * 1000,
+        threshold=None if confidence is None else confidence.at_least,
+        schema=_schema(guard),
+        tags=get(spec, "tags"),
+        returns_prediction=(get_origin(returns) or returns) is Prediction,
+    )
+
+
+def _words(value: Any) -> Any:
+    """Return an option as the ledger may hold it: numbers and texts as they are, objects as one would write them."""
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)[:500]
+
+
+def _schema(guard: Guard) -> str | None:
+    if guard.shape is None:
+        return None
+    names = []
+    for name, parameter in guard.shape.parameters.items():
+        annotation = parameter.annotation
+        shown = getattr(annotation, "__name__", None) or str(annotation)
+        names.append(name if annotation is ANY else f"{name}: {shown}")
+    return ", ".join(names)
+
+
+def _return_annotation(guard: Guard) -> Any:
+    annotation = ANY if guard.shape is None else inspect.signature(guard.fn).return_annotation
+    try:
+        return resolve(_plain(guard.fn), "return", annotation, guard.local)
+    except Exception:  # noqa: BLE001 - an annotation is the user's text: whatever it raises, it cannot be checked
+        return ANY
+
+
+def _plain(fn: Any) -> Any:
+    """Return the function whose module an annotation's names stand in."""
+    from guardrail.guard import inner  # noqa: PLC0415 - guard imports this module in turn
+
+    fn = inspect.unwrap(inner(fn))
+    return getattr(fn, "__func__", fn) if inspect.isroutine(fn) else type(fn).__call__
+
+
+class _Assembly:
+    """One compilation."""
+
+    def __init__(self, guard: Guard, facts: Facts, reason: str | None) -> None:
+        self.guard = guard
+        self.facts = facts
+        self.reason = reason
+        self.spec = guard.spec
+        self.states: dict[str, Any] = {}
+        self.stream = guard.kind in ("stream", "astream")
+
+    def get(self, name: str) -> Any:
+        return get(self.spec, name)
+
+    def plan(self) -> Plan:
+        """Put the policies in order."""
+        guard, budget, mode = self.guard, self.get("budget"), self.facts.mode
+        self.checks = self._checks()
+        self.snapshot = self._snapshot()
+        confidence: Confidence | None = self.get("confidence")
+        at_least = None if confidence is None else confidence.at_least
+        review = self.get("review") or (Review() if at_least is not None and not self.get("fallback") else None)
+        keepers: list[Callable[[Call], None]] = []
+        gate = self._gate(at_least, review, keepers)
+        binding = self._binding()
+        inside = self._inside()
+        answer = self._answer(confidence)
+        policies: list[Any] = []
+        if mode == "observe":
+            policies.append(self._observe(binding, inside, answer, at_least, review))
+        else:
+            if budget is not None:
+                policies.append(Deadline(budget, guard.name, gate is not None))
+            if review is not None and "invalid" in review.on and gate is not None:
+                policies.append(InvalidGate(gate))
+            policies += [*binding, self.snapshot]
+            if gate is not None:
+                policies.append(gate)
+            if mode == "killed":
+                policies.append(Stop(guard.name, self.reason))
+            else:
+                caching = self._caching(keepers)
+                policies += [*caching, *(policy for _, policy in inside)]
+                if budget is not None:
+                    policies.append(AttemptDeadline(budget))
+                policies += [policy for _, policy in reversed(answer)]
+        guard.parts["states"] = self.states
+        perform, aside = self._ways() if mode == "enforce" else (None, None)
+        if self.stream:
+            perform = streams.holding(perform)
+        plan = Plan(
+            guard.fn, self.facts, policies, perform=perform, aside=aside, keepers=keepers, snapshot=self.snapshot,
+            summarise=self._summarise(),
+        )  # fmt: skip
+        plan.budget = budget
+        return plan
+
+    # ── arguments ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _checks(self) -> dict[str, Check]:
+        """Return the check of each annotated parameter (and "return"); what cannot be resolved yet is tried at each compile."""
+        guard = self.guard
+        known: dict[str, Check | None] = guard.parts.setdefault("checks", {})
+        if not self.get("validate") or guard.shape is None:
+            return {}
+        self.annotations = dict.fromkeys(guard.shape.parameters)
+        wanted = {name: parameter.annotation for name, parameter in guard.shape.parameters.items()}
+        first = next(iter(wanted), None)
+        if first in ("self", "cls") and wanted[first] is ANY:
+            del wanted[first]
+        if not self.stream:
+            wanted["return"] = guard.parts["returns"]
+        fn = _plain(guard.fn)
+        for name, annotation in wanted.items():
+            if name not in known:
+                known[name] = self._check(fn, name, annotation)
+        return {name: check for name, check in known.items() if check is not None}
+
+    def _check(self, fn: Any, name: str, annotation: Any) -> Check | None:
+        guard = self.guard
+        try:
+            kind = resolve(fn, name, annotation, guard.local)
+            self.guard.parts.setdefault("annotations", {})[name] = kind
+            if name == "return" and (get_origin(kind) or kind) is Prediction:
+                of = get_args(kind)
+                return check_for(of[0] if of else Any, "the answer", guard.name) or Check(None, _same, _same, frozenset())
+            if name == "return" and (kind is None or self._batched(kind)):
+                return check_for(type(None), "the answer", guard.name) if kind is None else None
+            return check_for(kind, name, guard.name)
+        except Exception as problem:  # noqa: BLE001 - an annotation is the user's text: whatever it raises, it cannot be checked
+            notices.say(
+                "unresolved",
+                f"{name} is not checked: its annotation cannot be resolved ({type(problem).__name__}: {problem})",
+                guard=guard.name,
+            )
+            return None
+
+    def _batched(self, _kind: Any) -> bool:
+        return bool(self.get("batch"))
+
+    def _binding(self) -> list[Any]:
+        guard = self.guard
+        if guard.shape is None:
+            return []
+        refuse = _refusal(guard)
+        checks = {name: check for name, check in self.checks.items() if name != "return"}
+        return [Validation(guard.shape, checks, refuse) if checks else Binding(guard.shape, refuse)]
+
+    def _snapshot(self) -> Snapshot:
+        guard, audit, cache = self.guard, self.get("audit"), self.get("cache")
+        annotations = guard.parts.get("annotations", {})
+        first = None if guard.shape is None else next(iter(guard.shape.parameters), None)
+        has_owner = first in ("self", "cls") and guard.shape is not None and guard.shape.parameters[first].annotation is ANY
+        keyed = cache is not None or self.get("review") or self.get("confidence") or self._remembers()
+        return Snapshot(
+            guard.name,
+            guard.shape,
+            skip=int(has_owner),
+            bound=_bound(guard.fn),
+            annotations=annotations,
+            encode=bool(keyed) or (audit.durability != "off" and audit.inputs != "none"),
+            key=None if cache is None else cache.key,
+            per=None if cache is None else cache.per,
+            business_id=_business_id(guard, annotations, audit.business_id),
+            plain=audit.inputs == "plain" and audit.durability != "off",
+        )
+
+    def _remembers(self) -> bool:
+        fallback = self.get("fallback")
+        return fallback is not None and last_good in fallback.rungs
+
+    # ── endings ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _gate(self, at_least: float | None, review: Review | None, keepers: list[Callable[[Call], None]]) -> Gate | None:
+        fallback = self.get("fallback")
+        if at_least is None and fallback is None and review is None:
+            return None
+        memory = None
+        if self._remembers():
+            memory = self.guard.parts.get("memory")
+            if memory is None:
+                memory = self.guard.parts["memory"] = Memory(Rows(MEMORY_ROWS, MEMORY_BYTES))
+            keepers.append(memory.keep)
+        return Gate(at_least, fallback, memory, review)
+
+    def _caching(self, keepers: list[Callable[[Call], None]]) -> list[Any]:
+        option = self.get("cache")
+        if option is None or self.get("batch"):
+            return []
+        parts = self.guard.parts
+        caching = parts.get("cache")
+        if caching is None or caching.option != option:
+            kin = self.guard.kin
+            shared = None if kin is None or "cache" in self.guard.changed() else kin.parts.get("cache")
+            caching = parts["cache"] = shared or Caching(option, Rows(option.size, option.max_bytes))
+        keepers.insert(0, caching.keep)
+        return [caching]
+
+    # ── around the function ───────────────────────────────────────────────────────────────────────────────────────────
+    def _inside(self) -> list[tuple[str, Any]]:
+        """Return retry, breaker, rate and concurrency: what stands between the cache and the function."""
+        name = self.guard.name
+        inside: list[tuple[str, Any]] = []
+        retry, breaker, limit = self.get("retry"), self.get("breaker"), self.get("limit")
+        if retry is not None:
+            state = self.states["retry"] = registry.state("retry", name, retry, lambda: RetryBudget(retry))
+            inside.append(("retry", Retrying(retry, state)))
+        if breaker is not None:
+            shared = breaker.name or name
+            state = self.states["breaker"] = registry.state("circuit", shared, breaker, lambda: Circuit(breaker))
+            inside.append(("breaker", Breaking(breaker, state)))
+        if limit is not None:
+            rate = permits = None
+            if limit.rate is not None:
+                rate = self.states["rate"] = registry.state("rate", name, limit, lambda: Rate(limit))
+            if limit.concurrency is not None:
+                permits = self.states["limit"] = registry.state("permits", name, limit, lambda: Permits(limit))
+            inside.append(("limit", Limiting(limit, permits, rate)))
+        return inside
+
+    def _answer(self, confidence: Confidence | None) -> list[tuple[str, Any]]:
+        """Return what judges an answer, in the order of judging."""
+        answer: list[tuple[str, Any]] = []
+        if "return" in self.checks and not self.stream:
+            answer.append(("validate", Output(self.checks["return"], prediction=self.facts.returns_prediction)))
+        if not self.stream and not self.get("batch"):
+            if confidence is not None:
+                answer.append(("confidence", Reading(confidence)))
+            if self.get("explain") is not None:
+                answer.append(("explain", Explaining(self.get("explain"), self.guard.name)))
+        return answer
+
+    def _observe(
+        self, binding: list[Any], inside: list[tuple[str, Any]], answer: list[tuple[str, Any]], at_least: float | None,
+        review: Review | None,
+    ) -> Observe:  # fmt: skip
+        return Observe(
+            ahead=[*(("validate", policy) for policy in binding), ("audit", self.snapshot)]
+            + [(name, policy) for name, policy in inside if name != "retry"],
+            behind=answer,
+            counting=[policy for name, policy in inside if name == "breaker"],
+            retry=next((policy for name, policy in inside if name == "retry"), None),
+            budget=self.get("budget"),
+            at_least=at_least,
+            fallback=self.get("fallback"),
+            review=review,
+        )
+
+    def _ways(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+        """Return how an attempt and how a fallback is run."""
+        budget, kind = self.get("budget"), self.guard.kind
+        if kind in ("async", "astream"):
+            if budget is None:
+                return None, None
+            return (watchdog.aperform if budget.enforce == "report" else asynchronous.bounded), None
+        if budget is None:
+            return None, None
+        if budget.enforce == "report":
+            return watchdog.perform, None
+        return (hand_off.perform if budget.enforce == "thread" else processes.perform), hand_off.aside
+
+    def _summarise(self) -> Callable[[Any], Any]:
+        audit = self.get("audit")
+        if audit.durability == "off":
+            return _nothing
+        if self.stream or self.get("batch"):
+            return _nothing
+        return {"auto": content.summary, "digest": content.digested, "plain": content.shown}[audit.output]
+
+
+def _nothing(_answer: Any) -> None:
+    return None
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _refusal(guard: Guard) -> Callable[..., Any]:
+    """Return what raises Python's own TypeError for a call of the wrong shape."""
+    fn = guard.fn
+    if inspect.isfunction(fn) and not hasattr(fn, "__wrapped__") and not hasattr(fn, "__signature__"):
+        return fn  # its arguments do not fit, so calling it raises before anything runs
+    return inspect.signature(fn).bind
+
+
+def _bound(fn: Any) -> tuple[Any, ...] | None:
+    """Return the bound object and a partial's arguments: they are part of the question."""
+    parts: list[Any] = []
+    while isinstance(fn, functools.partial):
+        parts += [fn.args, dict(fn.keywords)]
+        fn = fn.func
+    if inspect.ismethod(fn):
+        parts.append(fn.__self__)
+    elif not inspect.isroutine(fn):
+        parts.append(fn)
+    elif inspect.isbuiltin(fn) and not inspect.ismodule(getattr(fn, "__self__", None)):
+        parts.append(fn.__self__)
+    return tuple(parts) or None
+
+
+def _business_id(
+    guard: Guard, annotations: dict[str, Any], option: str | Callable[..., str] | None
+) -> Callable[[Call], str | None] | None:
+    """Return what finds the user's own key in a bound call: named by the option, or marked `BusinessId`."""
+    if callable(option):
+        compute = option
+        return lambda call: str(compute(*call.args, **call.kwargs))
+    shape = guard.shape
+    if shape is None:
+        return None
+    if option is not None:
+        return markers.finder(shape.positional, option.split("."))
+    for name, annotation in annotations.items():
+        path = markers.path_to(annotation, markers.BusinessId)
+        if path is not None:
+            return markers.finder(shape.positional, [name, *path])
+    return None
+
+
+# ── in words ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ORDER: Final = (
+    "mode", "audit", "budget", "validate", "review", "fallback", "confidence", "cache", "retry", "breaker", "limit", "explain",
+)  # fmt: skip
+
+
+def policies_text(guard: Guard) -> str:
+    """Return what is in force, outermost first, a line each, and where each value came from."""
+    plan = guard.plan
+    lines = [f"{plan.name}  version {plan.version}  {plan.mode}"]
+    rows: list[tuple[str, str, str]] = []
+    for name in ORDER:
+        given: Given | None = guard.spec.get(name)
+        if name == "mode":
+            switched = control.state_of(guard.name)
+            origin = "run-time switch" if switched != (None, False) else given.origin if given else "default"
+            rows.append((name, plan.mode, origin))
+        elif given is None:
+            if name in ("audit", "validate"):
+                rows.append((name, str(_words(get(guard.spec, name))), "default"))
+        elif given.value is not None:
+            rows.append((name, str(_words(given.value)), given.origin))
+    if plan.mode == "off":
+        lines.append("   the function runs bare")
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines += [f"{at:2}  {name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for at, (name, value, origin) in enumerate(rows, 1)]
+    return "\n".join(lines)
+
+

@@ -1,0 +1,177 @@
+"""What came of a call, as a value: `Outcome`, `Prediction` and `Decision`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from guardrail.errors import ConfigError, GuardrailError
+
+if TYPE_CHECKING:
+    from guardrail.call import Call
+    from guardrail.ledger.entry import Entry
+    from guardrail.review.ticket import Ticket
+
+R = TypeVar("R")
+_NOT_KEPT: Final = object()
+
+
+class Outcome(StrEnum):
+    """How a call ended."""
+
+    answered = "answered"
+    cached = "cached"
+    stale = "stale"
+    fallback = "fallback"
+    human = "human"
+    deferred = "deferred"
+    refused = "refused"
+    late = "late"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+class Prediction(Generic[R]):
+    """An answer that says how sure the model is. Frozen, compared by value.
+
+    Args:
+        value: The answer.
+        confidence: How sure, in [0, 1].
+        reasons: Why, in words for people.
+    """
+
+    __slots__ = ("confidence", "reasons", "value")
+
+    value: R
+    confidence: float
+    reasons: Sequence[str]
+
+    def __init__(self, value: R, confidence: float, reasons: Sequence[str] = ()) -> None:
+        put = object.__setattr__
+        put(self, "value", value)
+        put(self, "confidence", confidence)
+        put(self, "reasons", reasons if reasons.__class__ is tuple else tuple(reasons))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Prediction is frozen; make a new one to change its {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Prediction is frozen; its {name} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return (self.value, self.confidence, self.reasons) == (other.value, other.confidence, other.reasons)  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((self.value, self.confidence, self.reasons))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.__class__, (self.value, self.confidence, self.reasons)
+
+    def __repr__(self) -> str:
+        reasons = f", reasons={self.reasons!r}" if self.reasons else ""
+        return f"Prediction({self.value!r}, confidence={self.confidence!r}{reasons})"
+
+
+class Decision(Generic[R]):
+    """Everything about one call: what came out, how, and why. Returned by `decide`, `last_decision` and `Guard.last`."""
+
+    __slots__ = (
+        "_value", "at", "attempts", "business_id", "confidence", "error", "guard", "id", "mode", "ok", "outcome", "reasons",
+        "stop_reason", "threshold", "ticket", "timings", "trace_id", "version", "would",
+    )  # fmt: skip
+
+    id: str
+    guard: str
+    version: str
+    mode: str
+    outcome: Outcome
+    ok: bool
+    at: datetime
+    confidence: float | None
+    threshold: float | None
+    reasons: Sequence[str]
+    ticket: Ticket | None
+    error: BaseException | None
+    attempts: int
+    stop_reason: str | None
+    timings: Mapping[str, float]
+    would: Sequence[str]
+    trace_id: str | None
+    business_id: str | None
+
+    def __init__(self, value: Any, **fields: Any) -> None:
+        self._value = value
+        for name, content in fields.items():
+            setattr(self, name, content)
+
+    @classmethod
+    def of_entry(cls, entry: Entry, value: Any = None, error: BaseException | None = None) -> Decision[Any]:
+        """Return the decision behind what a call left for the ledger.
+
+        Args:
+            entry: What the call left.
+            value: The answer; MISSING where only what the entry kept of it is at hand.
+            error: The error itself; without one, the entry's copy.
+        """
+        from guardrail.call import MISSING, decision_id  # noqa: PLC0415 - avoids a cycle at import
+        from guardrail.telemetry import traces  # noqa: PLC0415
+
+        extra = entry.extra or {}
+        if error is None:
+            error = extra.get("error")
+        if value is MISSING and error is None:
+            value = _NOT_KEPT if isinstance(entry.output, Mapping) else entry.output
+        span = extra.get("span")
+        return cls(
+            value,
+            id=decision_id(entry.at, entry.seq),
+            guard=entry.plan.name,
+            version=entry.plan.version,
+            mode=entry.plan.mode,
+            outcome=Outcome(entry.outcome),
+            ok=error is None,
+            at=datetime.fromtimestamp(entry.at, UTC),
+            confidence=entry.confidence,
+            threshold=entry.plan.threshold,
+            reasons=extra.get("reasons", ()),
+            ticket=extra.get("ticket"),
+            error=error,
+            attempts=entry.attempts,
+            stop_reason=extra.get("stop_reason"),
+            timings=MappingProxyType({"total": entry.took, **(extra.get("stages") or {})}),
+            would=extra.get("would", ()),
+            trace_id=None if span is None else traces.ids(span)[0],
+            business_id=extra.get("business_id"),
+        )
+
+    @property
+    def value(self) -> R:
+        """The answer.
+
+        Raises:
+            Exception: The error of the call, when there is no answer.
+            Deferred: A person decides.
+        """
+        if self.error is not None:
+            raise self.error
+        if self._value is _NOT_KEPT:
+            raise GuardrailError(
+                "the answer of this earlier decision was not kept", guard=self.guard, decision_id=self.id,
+                hint="call decide(predict, ...) to hold on to an answer",
+            )  # fmt: skip
+        return self._value  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        sure = "" if self.confidence is None else f", confidence={self.confidence:.3g}"
+        wrong = "" if self.error is None else f", error={type(self.error).__name__}"
+        return f"<Decision {self.outcome.value} by {self.guard} {self.version}{sure}{wrong}, id={self.id}>"
+
+    def _repr_html_(self) -> str:
+        from guardrail import notebook  # noqa: PLC0415 - only a notebook pays for it
+
+        return notebook.decision_card(self)

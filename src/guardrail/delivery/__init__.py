@@ -1,0 +1,1 @@
+"""Sends records on to where the settings say, after they are written."""

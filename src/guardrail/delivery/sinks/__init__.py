@@ -1,0 +1,1 @@
+"""One file per kind of sink; each has `write(lines)` and `close()`."""

@@ -1,0 +1,251 @@
+"""One guarded function: its options, its plan in force, and what can be asked of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import threading
+import types
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from guardrail import registry
+from guardrail.errors import ConfigError
+from guardrail.shape import shape_of
+from guardrail.spec import Given, check_together, get
+
+if TYPE_CHECKING:
+    from guardrail.decision import Decision
+    from guardrail.plan import Plan
+
+Kind = Literal["sync", "async", "stream", "astream"]
+MARK: Final = "__guardrail__"  # the one private attribute on a guarded function
+
+
+class Guard:
+    """A guarded function's policies, state and numbers; what `guard_of(predict)` returns.
+
+    Attributes:
+        name: By which it is known in settings, records and on the command line.
+        version: The model's version.
+        mode: The mode in force: "enforce", "observe", "off" or "killed".
+        options: The options in force, by name.
+    """
+
+    name: str
+    version: str
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        given: Mapping[str, Given],
+        local: Mapping[str, Any],
+        *,
+        short: bool = False,
+        kin: Guard | None = None,
+    ) -> None:
+        self.fn = fn
+        self.given = dict(given)
+        self.local = local  # names of the defining function, until every annotation is resolved
+        self.short = short  # made of short forms only, which merge with what stands next to them
+        self.kin = kin  # the guard whose function this is under other options
+        self._begin()
+        self._configure()
+        registry.add(self)
+
+    def _begin(self) -> None:
+        self.kind: Kind = kind_of(self.fn)
+        self.shape = shape_of(self.fn)
+        self.name = get(self.given, "name") or default_name(self.fn)
+        self.version = get(self.given, "version") or f"auto:{code_hash(self.fn)}"
+        self.lock = threading.RLock()
+        self.parts: dict[str, Any] = {}  # the state of this function object: checks, answers, flights
+        self.wrapper: Callable[[], Any] = lambda: None
+        self.variants: list[tuple[Mapping[str, Given], Callable[..., Any]]] = []
+        self._plan: Plan | None = None
+
+    def _configure(self) -> None:
+        """Put the settings over what the decorator says."""
+        from guardrail.spec import check  # noqa: PLC0415 - keeps the import of spec's names in one line above
+        from guardrail import settings  # noqa: PLC0415 - settings are read at the first decoration
+
+        spec = dict(self.given)
+        for name, (value, origin) in settings.for_guard(self.name).items():
+            if self.kin is not None and name in self.changed():
+                continue
+            spec.update(check({name: value}, origin))
+        check_together(spec, self.kind, self.name)
+        self.spec = spec
+        if get(spec, "version"):
+            self.version = get(spec, "version")
+        if settings.current().cache_url is not None and get(spec, "cache") is not None:
+            self._check_shared()
+
+    def _check_shared(self) -> None:
+        if "name" not in self.spec or "version" not in self.spec:
+            raise ConfigError(
+                "a cache that processes share needs to know which function and model an answer belongs to",
+                guard=self.name,
+                hint='write @guarded(name="loans", version="3.2.0", cache=...)',
+            )
+
+    def stands_for(self, wrapper: Any) -> None:
+        """Note the function that users call, without keeping it alive."""
+        self.wrapper = weakref.ref(wrapper)
+
+    def changed(self) -> set[str]:
+        """Return the options in which this guard differs from the one it was derived from."""
+        kin = {} if self.kin is None else self.kin.given
+        return {name for name, given in self.given.items() if name not in kin or kin[name].value != given.value}
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force; compiled at the first use, and again after a change of mode."""
+        plan = self._plan
+        return self._compile() if plan is None else plan
+
+    def _compile(self) -> Plan:
+        from guardrail import compiler  # noqa: PLC0415 - pydantic and all the policies are loaded here, not at import
+
+        with self.lock:
+            if self._plan is None:
+                self._plan = compiler.compile_plan(self)
+            return self._plan
+
+    def replan(self) -> None:
+        """Compile again at the next call: a switch or a setting has changed."""
+        with self.lock:
+            self._plan = None
+
+    def renew(self) -> None:
+        """Begin with new state, as a fresh definition would."""
+        with self.lock:
+            self.parts.clear()
+            self._configure()
+            self._plan = None
+
+    def after_fork(self) -> None:
+        """Begin in a child process: nothing that a lost thread may hold, none of its answers."""
+        self.lock = threading.RLock()
+        for name in ("cache", "memory"):
+            self.parts.pop(name, None)
+        self._plan = None
+
+    # ── what users ask ────────────────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def mode(self) -> str:
+        """The mode in force."""
+        return self.plan.mode
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options in force, by name."""
+        return types.MappingProxyType({name: given.value for name, given in self.spec.items()})
+
+    def policies(self) -> str:
+        """Return what is in force, in order, a line each, and where each value came from."""
+        from guardrail import compiler  # noqa: PLC0415
+
+        return compiler.policies_text(self)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return counts by outcome, durations, cache, breaker, limit and abandoned calls, up to the last call that ended."""
+        from guardrail import figures  # noqa: PLC0415
+
+        return figures.stats(self)
+
+    def last(self, n: int = 10) -> Sequence[Decision[Any]]:
+        """Return the latest decisions of this guard in this process, newest first.
+
+        Args:
+            n: How many at the most; at least 50 are kept. Answers are kept where they are numbers, booleans, enums or short
+                texts.
+        """
+        from guardrail import figures  # noqa: PLC0415
+
+        return figures.last(self, n)
+
+    def reset(self) -> None:
+        """Empty the cache, close the breaker, give all permits back and set the counters to nought."""
+        from guardrail import figures  # noqa: PLC0415
+
+        with self.lock:
+            for name in ("cache", "memory"):
+                self.parts.pop(name, None)
+            for state in self.parts.get("states", ()):
+                state.reset()
+            self._plan = None
+        figures.forget(self)
+
+    def __repr__(self) -> str:
+        return f"<Guard {self.name} {self.version}, {self.mode}>"
+
+    def _repr_html_(self) -> str:
+        from guardrail import notebook  # noqa: PLC0415
+
+        return notebook.guard_card(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As state and not as arguments: the function's own globals may lead back to this guard.
+        return _blank, (), (self.fn, self.given)
+
+    def __setstate__(self, state: tuple[Callable[..., Any], Mapping[str, Given]]) -> None:
+        self.fn, given = state
+        self.given = dict(given)
+        self.local = {}
+        self.short = False
+        self.kin = None
+        self._begin()
+        self._configure()
+        registry.add(self)
+
+
+def _blank() -> Guard:
+    return Guard.__new__(Guard)
+
+
+def inner(fn: Any) -> Any:
+    """Return the function behind partials, for what can only be read from it."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return fn
+
+
+def kind_of(fn: Callable[..., Any]) -> Kind:
+    """Return which of the four kinds a callable is."""
+    within = inner(fn)
+    for candidate in (within, getattr(type(within), "__call__", None)):
+        if inspect.iscoroutinefunction(candidate):
+            return "async"
+        if inspect.isasyncgenfunction(candidate):
+            return "astream"
+        if inspect.isgeneratorfunction(candidate):
+            return "stream"
+    return "sync"
+
+
+def default_name(fn: Callable[..., Any]) -> str:
+    """Return `module:qualname` of a callable."""
+    within = inner(fn)
+    if not hasattr(within, "__qualname__"):
+        within = type(within)
+    return f"{getattr(within, '__module__', None) or 'builtins'}:{within.__qualname__}"
+
+
+def code_hash(fn: Callable[..., Any]) -> str:
+    """Return a short hash of a function's code, so that an edited function is another version."""
+    within = inner(fn)
+    code = getattr(within, "__code__", None) or getattr(getattr(within, "__func__", None), "__code__", None)
+    if code is None:
+        code = getattr(getattr(type(within), "__call__", None), "__code__", None)
+    seen = default_name(fn) if code is None else _code_text(code)
+    return hashlib.blake2b(seen.encode("utf-8", "backslashreplace"), digest_size=5).hexdigest()
+
+
+def _code_text(code: types.CodeType) -> str:
+    parts = [code.co_code.hex(), *code.co_names]
+    for constant in code.co_consts:
+        parts.append(_code_text(constant) if isinstance(constant, types.CodeType) else repr(constant))
+    return "|".join(parts)

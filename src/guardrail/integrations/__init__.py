@@ -1,0 +1,1 @@
+"""Thin adapters to other frameworks, one file each; the framework is imported inside, at first use."""

@@ -1,0 +1,313 @@
+"""What the ledger's thread does with a batch: taps, lines, one write and one sync, promises kept. It knows no threads and no waiting."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from itertools import islice
+from typing import Any, Final, NamedTuple, cast
+
+from guardrail import call as calls
+from guardrail import clock, notices, settings
+from guardrail.errors import AuditUnavailable, ConfigError
+from guardrail.ledger import record, taps
+from guardrail.ledger.entry import Entry
+from guardrail.ledger.keys import digest_key
+from guardrail.ledger.lane import Lane
+from guardrail.ledger.queued import Event, Losses, Mark, Pledge
+
+KEPT_LINES: Final = 100_000  # lines that wait for a disk that is full or gone
+KEPT_BYTES: Final = 64 * 2**20
+_AT_ONCE: Final = 5_000  # lines in one write
+_FIRST_WAIT: Final = 0.1  # seconds until an unusable disk is tried again, doubled each time
+_LONGEST_WAIT: Final = 5.0
+_FAIL_FAST: Final = 0.02  # a forced commit this soon after a failed one is not worth another try
+_SAMENESS_LIMIT: Final = 4_096
+
+
+class _Promise(NamedTuple):
+    """Somebody waits until everything up to a number of lines is durable."""
+
+    upto: int
+    item: Pledge | Event | Mark
+
+
+class Committer:
+    """Turns queued items into durable lines, in order, and answers those who wait for them.
+
+    What cannot be written now is kept, bounded, and offered again with growing pauses; what finds no room is counted in
+    `losses` and becomes a gap record. Nothing in here raises.
+
+    Args:
+        losses: Counts of records that were lost on the way here; shared with the callers' side.
+    """
+
+    def __init__(self, losses: Losses) -> None:
+        self.losses = losses
+        self._lane: Lane | None = None
+        self._started = False
+        self._around: dict[str, Any] = {}
+        self._same: dict[tuple[str, str, str, str], record.Sameness] = {}
+        self._key: bytes | None = None
+        self._key_sought = False
+        self._kept: deque[bytes] = deque()  # an empty one was withdrawn
+        self._kept_bytes = 0
+        self._made = 0  # lines made so far
+        self._done = 0  # of them, durable or withdrawn
+        self._promises: deque[_Promise] = deque()
+        self._retry_at = 0.0
+        self._failed_at = float("-inf")
+        self._pause = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is left to be written or answered."""
+        return bool(self._kept or self._promises or self.losses)
+
+    def take(self, items: Sequence[Any]) -> bool:
+        """Run the taps over a batch and turn it into lines.
+
+        Returns:
+            Whether somebody waits for one of them, so that they should be written now.
+        """
+        self._follow_home()
+        entries = [item if isinstance(item, tuple) else item.entry for item in items if not isinstance(item, Event | Mark)]
+        if entries:
+            taps.before_write(cast("list[Entry]", entries))
+        urgent = False
+        for item in items:
+            if isinstance(item, tuple):
+                self._call(cast("Entry", item))
+                continue
+            urgent = True
+            if isinstance(item, Pledge):
+                lost = self._call(item.entry)
+                if lost is None:
+                    self._promises.append(_Promise(self._made, item))
+                else:
+                    item.settle(OSError(lost))
+            elif isinstance(item, Event):
+                if item.future is not None and item.future.cancelled():
+                    continue  # whoever asked for it has given up: it must not appear later
+                self._event(item)
+            elif item.durable:
+                self._promises.append(_Promise(self._made, item))
+            else:
+                item.settle(None)
+        return urgent
+
+    def commit(self, *, force: bool) -> None:
+        """Write what is kept, unless the disk failed a moment ago; then answer who waits.
+
+        Args:
+            force: Somebody waits: try although the pause after a failure is not over.
+        """
+        now = clock.now()
+        if (self._kept or self.losses) and (now >= self._retry_at or (force and now - self._failed_at > _FAIL_FAST)):
+            problem = self._write()
+            if problem is not None:
+                self._pause = min(max(_FIRST_WAIT, self._pause * 2), _LONGEST_WAIT)
+                self._failed_at = now = clock.now()
+                self._retry_at = now + self._pause
+                self._give_up(problem)
+                notices.say("ledger", _text(problem))
+            else:
+                self._pause = self._retry_at = 0.0
+        elif force and self._kept:
+            self._give_up(OSError("the ledger's disk failed a moment ago"))
+        self._answer()
+
+    def close(self) -> None:
+        """Let go of the open file."""
+        if self._lane is not None:
+            self._lane.close()
+        for promise in self._promises:
+            promise.item.settle(OSError("the process ended before the record was durable"))
+        self._promises.clear()
+        if self._kept:
+            notices.say("ledger-lost", f"{len(self._kept)} records could not be written before the process ended")
+
+    def abandon(self) -> None:
+        """In a forked child: close what was inherited, and leave everything to the parent."""
+        if self._lane is not None:
+            self._lane.close()
+
+    # ── making lines ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _call(self, entry: Entry) -> str | None:
+        """Make and keep the line of a call; return why it was lost, None if it was not."""
+        if len(self._kept) >= KEPT_LINES or self._kept_bytes >= KEPT_BYTES:
+            lost = "the disk did not take it"
+        else:
+            try:
+                self._keep(self._body(entry))
+            except Exception as problem:  # noqa: BLE001 - one odd call must not stop the ledger; it is counted, and said
+                notices.say("record", f"a record could not be made ({type(problem).__name__})", guard=entry[3].name)
+                lost = "it could not be made"
+            else:
+                return None
+        self.losses.count(lost, entry[1])
+        return lost
+
+    def _body(self, entry: Entry) -> bytes:
+        plan = entry[3]
+        known = (plan.digest, plan.mode, plan.name, plan.version)
+        same = self._same.get(known)
+        if same is None:
+            self._start(entry[1])
+            same = self._spell_out(entry, known)
+        key = self._key
+        if key is None and not self._key_sought and same.inputs != "none":
+            key = self._seek_key()
+        return record.call_body(entry, same, self._around, key)
+
+    def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> record.Sameness:
+        """Write what a plan says of itself, once in this lane: its calls name it by digest."""
+        plan = entry[3]
+        if len(self._same) >= _SAMENESS_LIMIT:
+            self._same.clear()
+        same = record.sameness(plan)
+        fields = {"version": same.version, "plan": same.plan, "mode": same.mode, "spelled": plan.describe()}
+        self._keep(record.event_body(_new_id(entry[1]), entry[1], "config", plan.name, fields, self._around))
+        self._same[known] = same
+        return same
+
+    def _follow_home(self) -> None:
+        """Begin another lane where the folder was configured anew."""
+        lane = self._lane
+        if lane is None or self._kept:
+            return
+        try:
+            moved = settings.home(create=False) != lane.home
+        except (OSError, ConfigError):
+            return
+        if moved:
+            lane.close()
+            self._lane = None
+            self._started = False
+            self._same.clear()
+
+    def _start(self, at: float) -> None:
+        """Begin the lane with a record of the process, at the moment (seconds since the epoch) of its first record."""
+        if self._started:
+            return
+        self._started = True
+        try:
+            service = settings.current().service
+        except ConfigError:
+            service = None
+        self._around = record.surroundings(service)
+        started = {"python": sys.version.split()[0], "implementation": sys.implementation.name, "platform": sys.platform}
+        self._keep(record.event_body(_new_id(at), at, "config", None, {"started": started}, self._around))
+
+    def _event(self, item: Event) -> None:
+        self._start(item.at)
+        self._keep(record.event_body(item.id, item.at, item.kind, item.guard, item.fields, self._around))
+        if item.future is not None:
+            self._promises.append(_Promise(self._made, item))
+
+    def _keep(self, body: bytes) -> None:
+        self._kept.append(body)
+        self._kept_bytes += len(body)
+        self._made += 1
+
+    def _seek_key(self) -> bytes | None:
+        self._key_sought = True
+        try:
+            self._key = digest_key()
+        except (OSError, RuntimeError) as problem:  # RuntimeError: the user has no home folder
+            notices.say(
+                "digest-key",
+                f"inputs are recorded without digests, for their key is not usable ({_reason(problem)});"
+                " make ~/.config/guardrail, or XDG_CONFIG_HOME, writable",
+            )
+        return self._key
+
+    # ── writing them ──────────────────────────────────────────────────────────────────────────────────────────────────
+    def _write(self) -> Exception | None:
+        """Write everything kept, gaps first; return what is wrong, if not all of it is durable."""
+        self._start(clock.wall())
+        try:
+            if self._lane is None:
+                self._lane = Lane(settings.home())
+        except (OSError, ConfigError) as problem:
+            return problem
+        lost = self.losses.take()
+        if lost:
+            gaps = [record.event_body(_new_id(gap["at"]), gap.pop("at"), "gap", None, gap, self._around) for gap in lost.records()]
+            durable = self._lane.append(gaps)
+            if len(durable) < len(gaps):
+                self.losses.give_back(lost)
+                return self._lane.problem
+            taps.after_write(durable)
+        while self._kept:
+            part = list(islice(self._kept, _AT_ONCE))
+            lines = self._lane.append([body for body in part if body])
+            self._release(part, len(lines))
+            if lines:
+                taps.after_write(lines)
+                self._answer()
+            if self._lane.problem is not None:
+                return self._lane.problem
+        return None
+
+    def _release(self, part: list[bytes], durable: int) -> None:
+        for body in part:
+            if body:
+                if not durable:
+                    return
+                durable -= 1
+            self._kept.popleft()
+            self._kept_bytes -= len(body)
+            self._done += 1
+
+    # ── answering who waits ───────────────────────────────────────────────────────────────────────────────────────────
+    def _answer(self) -> None:
+        promises = self._promises
+        while promises and promises[0].upto <= self._done:
+            promises.popleft().item.settle(None)
+
+    def _give_up(self, problem: Exception) -> None:
+        """Tell those who wait for a record that it is not durable; who flushes goes on waiting.
+
+        An event that somebody waited for is withdrawn, since it did not take effect. A call did happen and its record stays,
+        but where audit is required there was no answer, and then the record says so.
+        """
+        still: deque[_Promise] = deque()
+        for promise in self._promises:
+            item = promise.item
+            if promise.upto <= self._done or isinstance(item, Mark):
+                still.append(promise)
+                continue
+            at = promise.upto - self._done - 1
+            if isinstance(item, Event):
+                self._replace(at, b"")
+            elif item.entry[3].audit.required:
+                self._replace(at, self._body(_unanswered(item.entry)))
+            item.settle(problem)
+        self._promises = still
+
+    def _replace(self, at: int, body: bytes) -> None:
+        self._kept_bytes += len(body) - len(self._kept[at])
+        self._kept[at] = body
+
+
+def _unanswered(entry: Entry) -> Entry:
+    extra = {**(entry[9] or {}), "error": AuditUnavailable(), "policy": "audit"}
+    return Entry._make(entry)._replace(outcome="refused", output=None, extra=extra)
+
+
+def _new_id(at: float) -> str:
+    return calls.decision_id(at, calls.next_seq())
+
+
+def _reason(problem: BaseException) -> str:
+    return getattr(problem, "strerror", None) or str(problem)
+
+
+def _text(problem: Exception) -> str:
+    return (
+        f"the ledger cannot be written ({_reason(problem)}): records are kept in memory and offered again;"
+        " free or repair the disk under GUARDRAIL_HOME"
+    )

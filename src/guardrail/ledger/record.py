@@ -1,0 +1,311 @@
+"""Makes the one JSON line of a call or an event. The number in its lane is put in when it is written (`seal`)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from guardrail import call as calls
+from guardrail.content.encoding import digest
+from guardrail.ledger.text import NAME_LIMIT, clean, number, text
+
+if TYPE_CHECKING:
+    from guardrail.ledger.entry import Entry
+    from guardrail.plan import Plan
+
+VERSION: Final = 1
+LINE_LIMIT: Final = 65_535  # bytes of a line with its newline: the entry limit of C2SP tlog-tiles
+EVENTS: Final = frozenset(
+    "call row beat gap mode ticket decision feedback override appeal profile incident config key prune erase read".split()
+)
+# Every field of a record, in the order in which a line has them (the design's section 5).
+ORDER: Final = tuple(
+    "v id seq ts event outcome guard version plan mode actor purpose business_id input output confidence threshold reasons "
+    "ticket parent attempts stop_reason timings budget_ms cache error would trace_id span_id service origin host pid sdk "
+    "tags".split()
+)
+OWN: Final = frozenset("v id seq ts event guard service origin host pid sdk truncated".split())  # never taken from callers
+
+_HEAD: Final = len('{"v":1,"id":"00000000-0000-7000-8000-000000000000",')  # up to where the number in the lane belongs
+_ANSWERS: Final = frozenset({"answered", "cached", "stale", "fallback", "human"})
+_EASY: Final = frozenset({str, bool, int, type(None)})
+_SERVERS: Final = (
+    "aiohttp.web", "bentoml", "celery", "django", "fastapi", "flask", "grpc", "gunicorn", "hypercorn", "mlserver", "ray.serve",
+    "starlette", "tornado.web", "uvicorn",
+)  # fmt: skip
+_CUTTABLE: Final = ("would", "reasons", "tags", "timings", "spelled")
+_CUT_ITEMS: Final = 10
+_CUT_TEXT: Final = 200
+
+
+class Sameness(NamedTuple):
+    """What is the same in every record of one plan."""
+
+    guard: str
+    version: str
+    plan: str
+    mode: str
+    threshold: float | str | None
+    budget_ms: float | None
+    schema: str | None
+    inputs: str
+    tags: dict[str, str]
+
+
+def sameness(plan: Plan) -> Sameness:
+    """Gather what every record of a plan repeats."""
+    return Sameness(
+        text(plan.name, NAME_LIMIT),
+        text(plan.version, NAME_LIMIT),
+        plan.digest,
+        plan.mode,
+        None if plan.threshold is None else number(plan.threshold),
+        plan.budget_ms,
+        None if plan.schema is None else text(plan.schema, NAME_LIMIT),
+        plan.audit.inputs,
+        clean(dict(plan.tags)),
+    )
+
+
+def surroundings(service: str | None) -> dict[str, Any]:
+    """Return what every record of this process repeats: service, origin, host, pid and version of the library."""
+    found: dict[str, Any] = {"service": text(service, NAME_LIMIT)} if service else {}
+    found["origin"] = origin()
+    found["host"] = text(socket.gethostname(), NAME_LIMIT)
+    found["pid"] = os.getpid()
+    found["sdk"] = sdk_version()
+    return found
+
+
+def origin() -> str:
+    """Return what kind of process this is: "test", "notebook", "service" or "batch" (a script that serves nobody)."""
+    loaded = sys.modules
+    if "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ:
+        return "test"
+    if "ipykernel.kernelapp" in loaded:
+        return "notebook"
+    return "service" if any(name in loaded for name in _SERVERS) else "batch"
+
+
+def sdk_version() -> str:
+    """Return the version of this library."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 38 ms, on the ledger's thread only
+
+    try:
+        return version("guardrail-sdk")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"
+
+
+_latest = (0, "1970-01-01T00:00:00")  # most records of a batch share their second
+
+
+def iso(at: float) -> str:
+    """Return a moment (seconds since the epoch) as ISO 8601 in UTC, to the microsecond."""
+    global _latest  # noqa: PLW0603 - one tuple, swapped as a whole
+    micros = int(at * 1e6)
+    whole = micros // 1_000_000
+    second, spelled = _latest
+    if whole != second:
+        spelled = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        _latest = (whole, spelled)
+    return f"{spelled}.{micros - whole * 1_000_000:06d}Z"
+
+
+def call_body(entry: Entry, same: Sameness, around: Mapping[str, Any], key: bytes | None) -> bytes:
+    """Make the line of a call, without its number and newline.
+
+    Args:
+        entry: What the call left.
+        same: What all records of its plan repeat.
+        around: What all records of this process repeat.
+        key: For input digests; None where there is none, and then there is no digest.
+    """
+    seq, at, took, _, outcome, snapshot, output, confidence, attempts, extra = entry
+    record: dict[str, Any] = {
+        "v": VERSION,
+        "id": calls.decision_id(at, seq),
+        "ts": iso(at),
+        "event": "call",
+        "outcome": outcome,
+        "guard": same.guard,
+        "version": same.version,
+        "plan": same.plan,
+        "mode": same.mode,
+    }
+    if extra is not None:
+        _who(record, extra)
+    if snapshot is not None and same.inputs != "none":
+        record["input"] = _input(snapshot, same, key, extra)
+    if outcome in _ANSWERS:
+        record["output"] = {"value": output} if output.__class__ in _EASY else _output(output)
+    if confidence is not None:
+        record["confidence"] = confidence if 0.0 <= confidence <= 1.0 and confidence.__class__ is float else number(confidence)
+    if same.threshold is not None:
+        record["threshold"] = same.threshold
+    if extra is None:
+        if attempts:
+            record["attempts"] = attempts
+        record["timings"] = {"total": _seconds(took)}
+        if same.budget_ms is not None:
+            record["budget_ms"] = same.budget_ms
+    else:
+        _rare(record, extra, same, took, attempts)
+    record.update(around)
+    if same.tags:
+        record["tags"] = same.tags
+    return _line(record)
+
+
+def _who(record: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    if "actor" in extra:
+        principal, purpose = extra["actor"]
+        actor = {"id": text(principal.id, NAME_LIMIT), "kind": principal.kind, "known_by": "asserted"}
+        if principal.roles:
+            actor["roles"] = clean(sorted(principal.roles))
+        if principal.tenant:
+            actor["tenant"] = text(principal.tenant, NAME_LIMIT)
+        record["actor"] = actor
+        if purpose:
+            record["purpose"] = text(purpose, NAME_LIMIT)
+    business_id = extra.get("business_id")
+    if business_id:
+        record["business_id"] = text(str(business_id), NAME_LIMIT)
+
+
+def _input(snapshot: bytes, same: Sameness, key: bytes | None, extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if key is not None:
+        found["digest"] = digest(snapshot, key=key).hex()
+    found["size"] = len(snapshot)
+    if same.schema is not None:
+        found["schema"] = same.schema
+    if same.inputs == "plain" and extra is not None and "plain" in extra:
+        try:
+            found["value"] = orjson.loads(extra["plain"])
+        except orjson.JSONDecodeError:
+            found["value"] = None
+    return found
+
+
+def _output(output: Any) -> dict[str, Any]:
+    return {"value": number(output)} if isinstance(output, float) else {"value": clean(output)}
+
+
+def _rare(record: dict[str, Any], extra: Mapping[str, Any], same: Sameness, took: float, attempts: int) -> None:
+    """Add what most calls do not have, in its place among what they do."""
+    get = extra.get
+    if get("reasons"):
+        record["reasons"] = clean(get("reasons"))
+    ticket = get("ticket")
+    if ticket is not None:
+        record["ticket"] = text(str(getattr(ticket, "id", ticket)), NAME_LIMIT)
+    parent = get("parent")
+    batch = get("batch")
+    if batch:
+        record["event"] = "row"
+        parent = batch
+    if parent:
+        record["parent"] = parent
+    if attempts:
+        record["attempts"] = attempts
+    if get("stop_reason"):
+        record["stop_reason"] = text(get("stop_reason"))
+    timings = {"total": _seconds(took)}
+    for name, seconds in (get("stages") or {}).items():
+        timings[text(name, NAME_LIMIT) if name != "total" else "total (stage)"] = _seconds(seconds)
+    record["timings"] = timings
+    if same.budget_ms is not None:
+        record["budget_ms"] = same.budget_ms
+    if get("cache"):
+        record["cache"] = get("cache")
+    error = get("error")
+    if error is not None:
+        record["error"] = {"type": type_name(error), **({"policy": get("policy")} if get("policy") else {})}
+    if get("late"):
+        record["late"] = True
+    if get("would"):
+        record["would"] = clean(get("would"))
+    span = get("span")
+    if span is not None:
+        record["trace_id"] = f"{span.trace_id:032x}"
+        record["span_id"] = f"{span.span_id:016x}"
+
+
+def _seconds(duration: float) -> float:
+    """Cut a duration to tenths of a microsecond; half the price of `round`."""
+    return int(duration * 1e7) / 1e7
+
+
+def type_name(error: BaseException) -> str:
+    """Return the full name of an error's type; never its text, which may hold what was rejected."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return text(name, NAME_LIMIT)
+
+
+def event_body(
+    identity: str, at: float, kind: str, guard: str | None, fields: Mapping[str, Any], around: Mapping[str, Any]
+) -> bytes:
+    """Make the line of an event that is no call, without its number and newline."""
+    found = {name: clean(value) for name, value in fields.items() if value is not None}
+    record: dict[str, Any] = {"v": VERSION, "id": identity, "ts": iso(at), "event": kind}
+    if guard is not None:
+        found["guard"] = text(guard, NAME_LIMIT)
+    for name in ORDER:
+        if name in found:
+            record[name] = found.pop(name)
+    record.update(found)
+    record.update(around)
+    return _line(record)
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    try:
+        line = orjson.dumps(record)
+    except TypeError:  # a lone surrogate, an integer beyond 64 bits, or a type that has no place here
+        line = orjson.dumps(clean(record))
+    return line if len(line) <= LINE_LIMIT - 64 else _shortened(orjson.loads(line))
+
+
+def _shortened(record: dict[str, Any]) -> bytes:
+    """Cut what people wrote at length, and say so; what identifies the record always stays."""
+    cut: list[str] = []
+    for name in ("input", "output"):
+        if isinstance(record.get(name), dict) and len(orjson.dumps(record[name])) > LINE_LIMIT // 2:
+            record[name].pop("value", None)
+            cut.append(f"{name}.value")
+    for name in _CUTTABLE:
+        if name in record and len(orjson.dumps(record[name])) > LINE_LIMIT // 16:
+            found = record[name]
+            if isinstance(found, dict):
+                record[name] = {key: _brief(value) for key, value in list(found.items())[:_CUT_ITEMS]}
+            else:
+                record[name] = [_brief(value) for value in found[:_CUT_ITEMS]]
+            cut.append(name)
+    record["truncated"] = cut
+    line = orjson.dumps(record)
+    if len(line) <= LINE_LIMIT - 64:
+        return line
+    known = {name: value for name, value in record.items() if name in OWN or isinstance(value, int | float | bool)}
+    kept = {name: value for name, value in record.items() if isinstance(value, str)}
+    known.update({name: text(value, NAME_LIMIT) for name, value in list(kept.items())[:_CUT_ITEMS * 3]})
+    known["truncated"] = [*cut, "all else"]
+    return orjson.dumps({name: known[name] for name in ORDER if name in known} | known)
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, str):
+        return text(value, _CUT_TEXT)
+    return value if isinstance(value, int | float | None) else "… (cut)"
+
+
+def seal(body: bytes, seq: int) -> bytes:
+    """Put a record's number in its lane into its line, and end the line. A hash link to the line before belongs here too."""
+    return b'%b"seq":%d,%b\n' % (body[:_HEAD], seq, body[_HEAD:])

@@ -1,0 +1,55 @@
+"""Who looks at every batch on the ledger's thread. A tap that fails is counted and said once, and stops nobody."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from guardrail import notices, settings
+from guardrail.telemetry import stats
+
+if TYPE_CHECKING:
+    from guardrail.ledger.entry import Entry
+
+
+def before_write(entries: list[Entry]) -> None:
+    """Show a batch of calls to counts, spans, metrics and the line for people."""
+    _try("stats", stats.take, entries)
+    if "opentelemetry.trace" in sys.modules:  # an application that never imported it cannot have set a provider
+        from guardrail.telemetry import traces  # noqa: PLC0415
+
+        _try("traces", traces.take, entries)
+    if "opentelemetry.metrics" in sys.modules:
+        from guardrail.telemetry import metrics  # noqa: PLC0415
+
+        _try("metrics", metrics.take, entries)
+    _try("logs", _lines_for_people, entries)
+
+
+def after_write(lines: list[bytes]) -> None:
+    """Give durable lines to the sinks."""
+    _try("sinks", _deliver, lines)
+
+
+def _lines_for_people(entries: list[Entry]) -> None:
+    wanted = settings.current().log
+    if wanted != "off":
+        from guardrail.telemetry import logs  # noqa: PLC0415 - structlog is loaded for those who want lines
+
+        logs.take(entries, everything=wanted == "all")
+
+
+def _deliver(lines: list[bytes]) -> None:
+    sinks = settings.current().sinks
+    if sinks:
+        from guardrail.delivery import courier  # noqa: PLC0415 - for those who have sinks
+
+        courier.take(lines)
+
+
+def _try(topic: str, tap: Callable[[Any], None], batch: Any) -> None:
+    try:
+        tap(batch)
+    except Exception as problem:  # noqa: BLE001 - users' exporters and samplers run in here, and the ledger must go on
+        notices.say(topic, f"{topic} could not take a batch of calls ({type(problem).__name__}); the ledger has them")

@@ -1,0 +1,97 @@
+"""`audit` and `owner`: how the record of a call is kept, and who answers for the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from guardrail.errors import ConfigError
+from guardrail.policies.options import Frozen
+
+
+class Audit(Frozen):
+    """How each call's record is kept.
+
+    Args:
+        durability: "buffered" (on disk within about 20 ms) or "sync" (on disk before the answer leaves).
+        required: No durable record, no answer: `AuditUnavailable`.
+        inputs: What the record holds of the arguments: "none", "digest" (keyed) or "plain".
+        output: What it holds of the answer: "auto" (numbers, booleans, enums and short texts as they are, the rest digested),
+            "digest" or "plain".
+        business_id: Name of the argument that is the user's own key, or a callable on the arguments.
+
+    Raises:
+        ConfigError: A word is unknown, or asks for sealing, which is not in this release.
+    """
+
+    __slots__ = ("business_id", "durability", "inputs", "output", "required")
+
+    durability: str
+    required: bool
+    inputs: str
+    output: str
+    business_id: str | Callable[..., str] | None
+
+    def __init__(
+        self,
+        durability: Literal["buffered", "sync", "off"] = "buffered",
+        *,
+        required: bool = False,
+        inputs: Literal["none", "digest", "sealed", "plain"] = "digest",
+        output: Literal["auto", "digest", "sealed", "plain"] = "auto",
+        business_id: str | Callable[..., str] | None = None,
+    ) -> None:
+        _one_of("durability", durability, ("buffered", "sync", "off"))
+        _one_of("inputs", inputs, ("none", "digest", "plain"))
+        _one_of("output", output, ("auto", "digest", "plain"))
+        if not isinstance(required, bool):
+            raise ConfigError("Audit(required=...) must be True or False")
+        if required and durability == "off":
+            raise ConfigError("audit is required and off at once", hint='write Audit("sync", required=True)')
+        if business_id is not None and not isinstance(business_id, str) and not callable(business_id):
+            raise ConfigError("Audit(business_id=...) must be the name of an argument or a callable on the arguments")
+        self._set(durability=durability, required=required, inputs=inputs, output=output, business_id=business_id)
+
+    @classmethod
+    def of(cls, option: Any) -> Audit:
+        """Return the object behind the option `audit=`: a word or an object."""
+        return option if isinstance(option, cls) else cls(option)
+
+
+def _one_of(name: str, word: object, words: Sequence[str]) -> None:
+    if word == "sealed":
+        raise ConfigError(f"{name}='sealed' is not in this release", hint=f"write {name}='digest'")
+    if word not in words:
+        raise ConfigError(f"{name} of audit is unknown", hint=f"write one of {', '.join(map(repr, words))}")
+
+
+class Owner(Frozen):
+    """Who answers for a guard.
+
+    Args:
+        team: The team's name.
+        contact: Where it is reached: an address or a channel.
+        escalation: Who comes next, in order.
+    """
+
+    __slots__ = ("contact", "escalation", "team")
+
+    team: str
+    contact: str
+    escalation: tuple[str, ...]
+
+    def __init__(self, team: str, *, contact: str, escalation: Sequence[str] = ()) -> None:
+        if isinstance(escalation, str) or not all(isinstance(who, str) for who in (team, contact, *escalation)):
+            raise ConfigError("an Owner is made of texts", hint='write Owner("credit-ml", contact="credit-ml@bank.example")')
+        if not team or not contact:
+            raise ConfigError("an Owner needs a team and a contact")
+        self._set(team=team, contact=contact, escalation=tuple(escalation))
+
+    @classmethod
+    def of(cls, option: Any) -> Owner | None:
+        """Return the object behind the option `owner=`: a text (contact and team at once), an object or None."""
+        if option is None or isinstance(option, cls):
+            return option
+        if not isinstance(option, str) or not option:
+            raise ConfigError("owner must be a text or an Owner", hint='write owner="credit-ml@bank.example"')
+        return cls(option, contact=option)

@@ -1,0 +1,199 @@
+"""`cache`: the same question is answered once, exactly; while one call finds out, the others wait for it (single flight)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Literal
+
+from guardrail import clock
+from guardrail.asks import ANSWERED, Asks, Turn, Wait
+from guardrail.call import Call
+from guardrail.errors import BudgetExceeded, ConfigError, GuardrailError
+from guardrail.ledger.entry import without_frames
+from guardrail.policies.options import Frozen
+
+if TYPE_CHECKING:
+    from guardrail.policies.rows import Row, Rows
+
+
+class Cache(Frozen):
+    """Keep answers for a while, keyed by the exact content of the validated arguments.
+
+    Args:
+        ttl: How long an answer is fresh.
+        size: The most entries in memory.
+        max_bytes: The most bytes in memory, as estimated.
+        stale_for: How long after that an answer may still be served, while one call refreshes it or the function fails.
+        jitter: Share of the ttl by which it is shortened at random, so that entries do not expire together.
+        key: Computes the key from the arguments instead; must return something that can be keyed exactly.
+        per: Whose answers they are: "all", "principal" or "tenant" (of `acting_as`).
+
+    Raises:
+        ConfigError: A value is of the wrong type or out of range.
+    """
+
+    __slots__ = ("jitter", "key", "max_bytes", "per", "size", "stale_for", "ttl")
+
+    ttl: float
+    size: int
+    max_bytes: int
+    stale_for: float
+    jitter: float
+    key: Callable[..., object] | None
+    per: Literal["all", "principal", "tenant"] | None
+
+    def __init__(
+        self,
+        ttl: clock.Duration,
+        *,
+        size: int = 10_000,
+        max_bytes: int = 256 * 2**20,
+        stale_for: clock.Duration = 0,
+        jitter: float = 0.1,
+        key: Callable[..., object] | None = None,
+        per: Literal["all", "principal", "tenant"] | None = None,
+    ) -> None:
+        for name, count in (("size", size), ("max_bytes", max_bytes)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ConfigError(f"Cache({name}=...) must be a whole number of at least 1", hint=f"write {name}=10_000")
+        if isinstance(jitter, bool) or not isinstance(jitter, int | float) or not 0 <= jitter < 1:
+            raise ConfigError("Cache(jitter=...) must be a share in [0, 1)", hint="write jitter=0.1")
+        if key is not None and not callable(key):
+            raise ConfigError(f"Cache(key=...) is of type {type(key).__name__}", hint="write key=lambda x: x.id")
+        if per not in (None, "all", "principal", "tenant"):
+            raise ConfigError("Cache(per=...) is unknown", hint='write "all", "principal" or "tenant"')
+        self._set(
+            ttl=clock.seconds(ttl, "ttl of the cache"),
+            size=size,
+            max_bytes=max_bytes,
+            stale_for=clock.seconds(stale_for, "stale_for of the cache", zero=True),
+            jitter=float(jitter),
+            key=key,
+            per=per,
+        )
+
+    @classmethod
+    def of(cls, option: Any) -> Cache | None:
+        """Return the object behind the option `cache=`: a duration, an object or None."""
+        return option if option is None or isinstance(option, cls) else cls(option)
+
+
+class _Flight:
+    """One call that is finding out, for all who ask the same meanwhile."""
+
+    __slots__ = ("call", "error", "landed", "row", "stale")
+
+    def __init__(self, call: Call, stale: Row | None) -> None:
+        self.call = call
+        self.stale = stale
+        self.landed: Future[None] | None = None  # made by the first follower: most flights have none
+        self.row: Row | None = None
+        self.error: Exception | None = None
+
+
+class Caching:
+    """The cache of one function object.
+
+    Args:
+        option: How long and how many.
+        rows: The answers in memory.
+    """
+
+    def __init__(self, option: Cache, rows: Rows) -> None:
+        self.option = option
+        self.rows = rows
+        self.flights: dict[Any, _Flight] = {}
+        self.lock = threading.Lock()  # over a flight's Future only, never over the call
+
+    def enter(self, call: Call) -> Turn:
+        """Answer from memory, join who is finding out, or find out."""
+        key = call.plan.key_of(call)
+        if key is None:
+            return None
+        row = self.rows.get(key)
+        if row is not None:
+            if row.expires > call.start:
+                return self._answer(call, row, "cached")
+            if row.expires + self.option.stale_for <= call.start:
+                row = None
+            elif key in self.flights:
+                return self._answer(call, row, "stale")
+        return self.board(call, key, row)
+
+    def board(self, call: Call, key: Any, stale: Row | None) -> Turn:
+        """Lead the flight for a key, or follow the call that leads it."""
+        mine = _Flight(call, stale)
+        flight = self.flights.setdefault(key, mine)
+        if flight is mine:
+            call.flight = mine
+            return None
+        if _leads(flight.call, call):  # recursion never waits for itself
+            return None
+        return self._follow(call, key, flight)
+
+    def _follow(self, call: Call, key: Any, flight: _Flight) -> Asks:
+        while True:
+            if not (yield Wait(self._landing(key, flight), call.deadline)):
+                raise BudgetExceeded("the deadline passed while another call was answering the same question", policy="budget")
+            if flight.row is not None:
+                return self._answer(call, flight.row, "cached")
+            if flight.error is not None:
+                raise without_frames(flight.error)
+            mine = _Flight(call, None)
+            flight = self.flights.setdefault(key, mine)
+            if flight is mine:  # the leader was cancelled, refused or out of time: one who waited takes over
+                call.flight = mine
+                return None
+
+    def _answer(self, call: Call, row: Row, outcome: str) -> str:
+        call.result = row.answer()
+        call.confidence = row.confidence
+        call.outcome = outcome
+        return ANSWERED
+
+    def _landing(self, key: Any, flight: _Flight) -> Future[None]:
+        with self.lock:
+            if flight.landed is None:
+                flight.landed = Future()
+            if self.flights.get(key) is not flight and not flight.landed.done():
+                flight.landed.set_result(None)
+        return flight.landed
+
+    def leave(self, call: Call) -> None:
+        """Land: tell those who follow, and serve stale where the function failed and that is allowed."""
+        flight = call.flight
+        if flight is None:
+            return
+        call.flight = None
+        error = call.error
+        if error is None:
+            ttl = self.option.ttl
+            if self.option.jitter:
+                ttl -= ttl * self.option.jitter * clock.chance()
+            flight.row = call.flown = self.rows.row_of(call.result, call.confidence, clock.now() + ttl, call.plan.name)
+        elif isinstance(error, Exception) and not isinstance(error, GuardrailError):
+            flight.error = error
+        self.flights.pop(call.key, None)
+        if flight.landed is not None:
+            with self.lock:
+                if not flight.landed.done():
+                    flight.landed.set_result(None)
+        if flight.stale is not None and isinstance(error, Exception) and call.plan.recoverable(error):
+            call.error = None
+            call.reasons = (*call.reasons, f"served stale: {type(error).__name__}")
+            self._answer(call, flight.stale, "stale")
+
+    def keep(self, call: Call) -> None:
+        """Store a fresh, confident answer; called at the end, when the outcome is known."""
+        if call.flown is not None:
+            self.rows.put(call.key, call.flown)
+
+
+def _leads(leader: Call, call: Call | None) -> bool:
+    while call is not None:
+        if call is leader:
+            return True
+        call = call.parent
+    return False

@@ -1,0 +1,178 @@
+"""`confidence`: how sure an answer is, read from it in one documented way, and the threshold that it must reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from guardrail.call import Call
+from guardrail.decision import Prediction
+from guardrail.errors import ConfigError
+from guardrail.policies.options import Frozen
+
+NAN: Final = float("nan")
+SUM_TOLERANCE: Final = 1e-3  # how far from 1 the entries of a probability vector may add up
+_UNREAD: Final = object()
+
+
+class Confidence(Frozen):
+    """How sure the function must be, and where that is read.
+
+    Args:
+        at_least: The threshold in [0, 1]; None only reads the confidence, for the record.
+        of: Where the confidence stands: a callable on the answer, or the name of its key or attribute. Without it, it is read
+            from a `Prediction`, a pair `(value, float)`, a key or attribute named `confidence`, or a vector of two or more
+            probabilities (its maximum). A `score` or a `probability` needs `of`: 0.03 may be a sure no.
+        max_width: For intervals; comes with calibration in a later release.
+
+    Raises:
+        ConfigError: The threshold is outside [0, 1], or `of` is of another type.
+    """
+
+    __slots__ = ("at_least", "of")
+
+    at_least: float | None
+    of: Callable[[Any], float] | str | None
+
+    def __init__(
+        self,
+        at_least: float | None = None,
+        *,
+        of: Callable[[Any], float] | str | None = None,
+        max_width: float | None = None,
+    ) -> None:
+        if max_width is not None:
+            raise ConfigError("max_width needs conformal intervals, which are not in this release", hint="leave it out")
+        if at_least is not None:
+            if isinstance(at_least, bool) or not isinstance(at_least, int | float):
+                raise ConfigError(f"confidence is of type {type(at_least).__name__}", hint="write a number in [0, 1], as 0.8")
+            at_least = float(at_least)
+            if not 0.0 <= at_least <= 1.0:
+                raise ConfigError("the confidence threshold lies outside [0, 1]", hint="write a share, as 0.8")
+        if of is not None and not callable(of) and not (isinstance(of, str) and of):
+            raise ConfigError(
+                f"Confidence(of=...) is of type {type(of).__name__}", hint='write of="score" or of=lambda answer: answer.score'
+            )
+        self._set(at_least=at_least, of=of)
+
+    @classmethod
+    def of_option(cls, option: Any) -> Confidence | None:
+        """Return the object behind the option `confidence=`: a number, an object or None."""
+        if option is None or isinstance(option, cls):
+            return option
+        if isinstance(option, bool) or not isinstance(option, int | float):
+            raise ConfigError(f"confidence is of type {type(option).__name__}", hint="write confidence=0.8 or Confidence(...)")
+        return cls(option)
+
+
+class Reading:
+    """Reads the confidence of each answer, and the reasons of a `Prediction`. Innermost, so that the cache keeps both."""
+
+    def __init__(self, confidence: Confidence) -> None:
+        self.read = _reader(confidence.of)
+
+    def leave(self, call: Call) -> None:
+        """Note how sure the answer is.
+
+        Raises:
+            ConfigError: The confidence cannot be read; names `of=`.
+        """
+        if call.error is not None:
+            return
+        answer = call.result
+        if answer.__class__ is Prediction and answer.reasons:
+            call.reasons = tuple(str(reason) for reason in answer.reasons)
+        call.confidence = self.read(answer)
+
+
+def _reader(of: Callable[[Any], float] | str | None) -> Callable[[Any], float]:
+    if of is None:
+        return read
+    if isinstance(of, str):
+        name = of
+
+        def named(answer: Any) -> float:
+            found = _named(answer, name)
+            return _cannot(answer) if found is _UNREAD else _number(found, answer)
+
+        return named
+    source = of
+
+    def computed(answer: Any) -> float:
+        return _number(source(answer), answer)
+
+    return computed
+
+
+def read(answer: Any) -> float:
+    """Return the confidence of an answer that says it in one of the documented ways; NaN counts as low.
+
+    Raises:
+        ConfigError: The answer does not say it.
+    """
+    kind = answer.__class__
+    if kind is Prediction:
+        return _number(answer.confidence, answer)
+    if kind is tuple and len(answer) == 2 and _is_float(answer[1]):  # noqa: PLR2004 - a pair
+        return float(answer[1])
+    named = _named(answer, "confidence")
+    if named is not _UNREAD:
+        return _number(named, answer)
+    return _vector(answer)
+
+
+def _named(answer: Any, name: str) -> Any:
+    if isinstance(answer, Mapping):
+        return answer.get(name, _UNREAD)
+    return getattr(answer, name, _UNREAD)
+
+
+def _is_float(value: Any) -> bool:
+    if isinstance(value, float):
+        return True
+    # numpy's float32 and float16 are no floats of Python's
+    return type(value).__module__ == "numpy" and type(value).__name__.startswith("float") and getattr(value, "ndim", 1) == 0
+
+
+def _number(value: Any, answer: Any) -> float:
+    if isinstance(value, bool) or isinstance(value, str | bytes):
+        _cannot(answer)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return _cannot(answer)
+
+
+def _vector(answer: Any) -> float:
+    """Return the maximum of a vector of two or more entries in [0, 1] that sum to 1 ± 1e-3; shape (1, k) too."""
+    if isinstance(answer, str | bytes | Mapping) or not hasattr(answer, "__len__"):
+        _cannot(answer)
+    shape = getattr(answer, "shape", None)
+    if shape is not None and len(shape) == 2:  # noqa: PLR2004 - a matrix
+        if shape[0] != 1:
+            raise ConfigError(
+                f"the answer has {shape[0]} rows: one confidence for a table says nothing",
+                policy="confidence",
+                hint="write batch=True, so that each row is judged by itself",
+            )
+        answer = answer[0] if not hasattr(answer, "iloc") else answer.iloc[0]
+    elif shape is None and len(answer) == 1 and hasattr(answer[0], "__len__") and not isinstance(answer[0], str):
+        answer = answer[0]
+    try:
+        entries = [float(entry) for entry in answer]
+    except (TypeError, ValueError):
+        return _cannot(answer)
+    if any(math.isnan(entry) for entry in entries) and len(entries) > 1:
+        return NAN
+    if len(entries) < 2 or min(entries) < 0 or max(entries) > 1 or abs(math.fsum(entries) - 1) > SUM_TOLERANCE:  # noqa: PLR2004
+        return _cannot(answer)
+    return max(entries)
+
+
+def _cannot(answer: Any) -> float:
+    raise ConfigError(
+        f"no confidence can be read from an answer of type {type(answer).__name__}",
+        policy="confidence",
+        hint='return a Prediction or (value, confidence), or say where it stands: Confidence(0.8, of="score")',
+    )

@@ -1,0 +1,247 @@
+"""Where a call goes that must not be answered as it is: to the fallback, to a person, or back to the caller as an error.
+
+The one table of how a call ends (see `docs/endings.md`) is `trigger_of` and `Gate.recover`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from guardrail import clock, notices
+from guardrail.asks import Asks, Do, Wait
+from guardrail.call import MISSING, Call, acting
+from guardrail.decision import Prediction
+from guardrail.errors import (
+    AccessDenied,
+    AuditUnavailable,
+    BudgetExceeded,
+    CircuitOpen,
+    ConfigError,
+    Deferred,
+    GuardrailError,
+    InvalidInput,
+    InvalidOutput,
+    LimitExceeded,
+    NotApproved,
+    ReviewUnavailable,
+    Stopped,
+)
+from guardrail.policies.fallback import Fallback, Memory, climb
+from guardrail.policies.review import Review
+
+_FINAL: Final = (AccessDenied, NotApproved, AuditUnavailable, ReviewUnavailable, ConfigError, Deferred)
+
+
+def trigger_of(error: BaseException) -> str | None:
+    """Return what kind of ending an error is, in the words of `Review(on=...)`; None for one that nothing recovers."""
+    if not isinstance(error, Exception) or isinstance(error, _FINAL):
+        return None
+    if isinstance(error, InvalidInput):
+        return "invalid"
+    if isinstance(error, BudgetExceeded):
+        return "late"
+    if isinstance(error, CircuitOpen | LimitExceeded):
+        return "open"
+    if isinstance(error, Stopped):
+        return "stopped"
+    return "failed" if isinstance(error, InvalidOutput) or not isinstance(error, GuardrailError) else None
+
+
+class Gate:
+    """The confidence gate, with the fallback and the review behind it; on the reserved time.
+
+    Args:
+        at_least: The threshold, None where there is none.
+        fallback: What the caller gets instead.
+        memory: The latest good answers, where the fallback wants them.
+        review: Which cases go to people.
+    """
+
+    def __init__(
+        self, at_least: float | None, fallback: Fallback | None, memory: Memory | None, review: Review | None
+    ) -> None:
+        self.at_least = at_least
+        self.rungs = () if fallback is None else fallback.rungs
+        self.memory = memory
+        self.review = review
+        self.on = frozenset(() if review is None else review.on)
+
+    def warm(self) -> None:
+        """Import the queue before a case needs it: 300 ms that would otherwise fall into a call."""
+        if self.review is not None:
+            from guardrail.review import queue  # noqa: F401, PLC0415
+
+    def leave(self, call: Call) -> Asks | None:
+        """Let a sure answer pass; it passes only if `confidence >= at_least` is True, so NaN is low."""
+        error = call.error
+        if error is None:
+            sure = call.confidence
+            if self.at_least is None or (sure is not None and self.at_least <= sure <= 1.0):
+                return None
+            return self.recover(call, "low")
+        trigger = trigger_of(error)
+        if trigger is None or trigger == "invalid" or not (self.rungs or trigger in self.on):
+            return None
+        return self.recover(call, trigger)
+
+    def recover(self, call: Call, trigger: str) -> Asks:
+        """Take the call to the fallback, to a person, or back to the caller."""
+        call.deadline, call.until = call.last_moment or call.deadline, None
+        error = call.error
+        review = self.review if trigger in self.on else None
+        ticket = None
+        if trigger == "low":
+            call.reasons = (*call.reasons, f"confidence {call.confidence:.3g} is below {self.at_least:.3g}")
+        provisional = MISSING if error is not None else call.result
+        if self.rungs and trigger != "invalid":
+            if trigger == "low" and review is not None:
+                ticket = yield from self._file_beside(call, review, trigger, provisional)
+            if (yield from climb(call, self.rungs, self.memory)):
+                if isinstance(provisional, Prediction) and not isinstance(call.result, Prediction):
+                    call.result = Prediction(call.result, 0.0, ("fallback",))
+                call.error = None
+                call.outcome = "fallback"
+                return None
+        if review is None:
+            if error is None:
+                raise ConfigError("an unsure answer has nowhere to go", policy="confidence", hint='add review="default"')
+            return None
+        if (yield from self._reuse(call, review, provisional)):
+            return None
+        if ticket is None:
+            ticket = yield from self._file(call, review, trigger, provisional)
+        if review.wait is not None and (yield from self._wait(call, review, ticket, provisional)):
+            return None
+        call.outcome = "deferred"
+        raise Deferred(
+            f"a person decides: ticket {ticket.id} in queue {ticket.queue}",
+            ticket=ticket,
+            policy="review",
+            hint="decide(predict, ...) and batch(predict, rows) return a Decision instead of raising",
+        ) from error
+
+    def _file(self, call: Call, review: Review, trigger: str, provisional: Any) -> Asks:
+        from guardrail.review import queue  # noqa: PLC0415 - the store is loaded by the first case that needs it
+
+        case = make_case(call, review, trigger, None if provisional is MISSING else provisional)
+        ticket = yield Do(queue.PUT, case)
+        call.ticket = ticket
+        return ticket
+
+    def _file_beside(self, call: Call, review: Review, trigger: str, provisional: Any) -> Asks:
+        """File the ticket while the caller gets the fallback: then a queue that is down must not take the answer away."""
+        try:
+            return (yield from self._file(call, review, trigger, provisional))
+        except ReviewUnavailable as problem:
+            notices.say("review", f"a case could not be filed beside its fallback: {problem}", guard=call.plan.name)
+            return None
+
+    def _reuse(self, call: Call, review: Review, provisional: Any) -> Asks:
+        if review.reuse is None or call.business_id is None:
+            return False
+        from guardrail.review import queue  # noqa: PLC0415
+
+        found = yield Do(queue.ANSWER, call.plan.name, call.business_id, clock.wall() - review.reuse)
+        if found is None or found.verdict == "reject":
+            return False
+        self._take(call, review, found, provisional)
+        call.reasons = (*call.reasons, f"a person's answer to decision {found.decision_id} is used again")
+        return True
+
+    def _wait(self, call: Call, review: Review, ticket: Any, provisional: Any) -> Asks:
+        """Wait for the person, outside the call's own budget but inside an inherited one."""
+        from guardrail.review import queue  # noqa: PLC0415
+
+        until = clock.now() + (review.wait or 0.0)
+        inherited = call.parent.until or call.parent.deadline if call.parent is not None and not call.parent.ended else None
+        if inherited is not None:
+            until = min(until, inherited)
+        signal = queue.signal(ticket.id)
+        came = yield Wait(signal, until)
+        if not came:
+            return False
+        answer = signal.result()
+        if answer.state == "decided" and answer.verdict != "reject":
+            self._take(call, review, answer, provisional)
+            return True
+        if answer.state == "expired" and answer.on_expiry == "provisional" and provisional is not MISSING:
+            call.result, call.error, call.outcome = provisional, None, "fallback"
+            call.reasons = (*call.reasons, "nobody decided in time: the provisional answer stands, as on_expiry allows")
+            return True
+        return False
+
+    def _take(self, call: Call, review: Review, answer: Any, provisional: Any) -> None:
+        """Let a person's answer be the answer of the call."""
+        mine = None if provisional is MISSING else provisional
+        accepted = answer.verdict == "accept" and provisional is not MISSING
+        value = provisional if accepted else review.as_answer(answer.value, mine)
+        if call.plan.returns_prediction and not isinstance(value, Prediction):
+            value = Prediction(value, 1.0, ("a person decided",))
+        call.result = value
+        call.error = None
+        call.outcome = "human"
+
+
+class InvalidGate:
+    """Sends refused input to people; stands outside the validation, where the gate proper cannot see it."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    def leave(self, call: Call) -> Asks | None:
+        """Take an invalid input to review; never to the fallback."""
+        return self.gate.recover(call, "invalid") if isinstance(call.error, InvalidInput) else None
+
+
+def make_case(call: Call, review: Review, trigger: str, provisional: Any) -> Any:
+    """Return the case for a person: the arguments as people read them, and what the model thought.
+
+    Raises:
+        ConfigError: The arguments cannot be shown; names `Review(show=...)`.
+    """
+    from guardrail import content  # noqa: PLC0415
+    from guardrail.review.case import Case  # noqa: PLC0415
+
+    plan = call.plan
+    who = acting.get()
+    try:
+        arguments = plan.arguments(call) if not callable(review.show) else {}
+        if review.show is None:
+            shown = None
+        elif callable(review.show):
+            shown = content.jsonable(review.show(*call.args, **call.kwargs))
+        else:
+            shown = {name: arguments[name] for name in review.show}
+        answer = None if provisional is None else content.jsonable(provisional)
+    except content.Unencodable as problem:
+        raise ConfigError(
+            f"the case cannot be shown to a person: {problem}",
+            policy="review",
+            hint="write Review(show=lambda ...: {...}) that returns what the reviewer needs to see",
+        ) from None
+    except KeyError as problem:
+        raise ConfigError(f"Review(show=...) names {problem}, which is no argument", policy="review") from None
+    key = call.snapshot if call.snapshot is not None else call.id.encode()
+    return Case(
+        queue=review.queue,
+        guard=plan.name,
+        version=plan.version,
+        key=content.digest(f"{plan.name}|{plan.version}|".encode() + key),
+        decision_id=call.id,
+        reason=trigger,
+        reasons=(*call.reasons, *(() if call.error is None else (type(call.error).__name__,))),
+        business_id=call.business_id,
+        arguments=arguments,
+        shown=shown,
+        provisional=answer,
+        confidence=call.confidence,
+        threshold=plan.threshold,
+        choices=review.choices,
+        guide=review.guide,
+        priority=review.priority,
+        skills=review.skills,
+        owner=review.owner,
+        due=None if review.sla is None else clock.wall() + review.sla,
+        on_expiry=review.on_expiry,
+        actor=None if who is None else {"id": who[0].id, "known_by": "asserted"},
+    )

@@ -1,0 +1,65 @@
+"""What option objects have in common: frozen, compared by value, validated when built."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NoReturn
+
+from guardrail import clock
+from guardrail.errors import ConfigError
+
+
+class Frozen:
+    """A value object: its fields are the slots of its class, set once by `_set` in the constructor."""
+
+    __slots__ = ()
+
+    def _set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen; build a new one to change its {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is frozen; its {name} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return self._values() == other._values()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        """Return the object as one would write it, without what goes without saying."""
+        words = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)
+            default = parameter.default
+            if value == default or (isinstance(default, str) and isinstance(value, float) and _seconds(default) == value):
+                continue
+            shown = getattr(value, "__name__", None) if callable(value) else None
+            shown = shown or repr(value)
+            words.append(shown if parameter.kind is not parameter.KEYWORD_ONLY else f"{name}={shown}")
+        return f"{type(self).__name__}({', '.join(words)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._values())
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return clock.seconds(text, zero=True)
+    except ConfigError:
+        return None
+
+
+def _rebuild(kind: type[Frozen], values: tuple[Any, ...]) -> Frozen:
+    option = kind.__new__(kind)
+    option._set(**dict(zip(kind.__slots__, values, strict=True)))  # noqa: SLF001 - the other half of __reduce__
+    return option

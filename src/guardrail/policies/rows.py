@@ -1,0 +1,85 @@
+"""A bounded table of answers: least recently used out first, by entries and by bytes, each row safe from its readers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cachetools import LRUCache
+
+from guardrail import content, notices
+
+
+class Row:
+    """One kept answer. What a reader gets is its own copy, unless nobody can change it anyway."""
+
+    __slots__ = ("confidence", "expires", "kept", "size", "thaw")
+
+    def __init__(
+        self, kept: Any, thaw: Callable[[Any], Any] | None, size: int, confidence: float | None, expires: float
+    ) -> None:
+        self.kept = kept
+        self.thaw = thaw
+        self.size = size
+        self.confidence = confidence
+        self.expires = expires  # monotonic seconds
+
+    def answer(self) -> Any:
+        """Return the answer, for one reader."""
+        return self.kept if self.thaw is None else self.thaw(self.kept)
+
+
+def _row_of(answer: Any, confidence: float | None, expires: float, guard: str) -> Row | None:
+    """Return the row that keeps an answer, or None where it cannot be copied safely (said once)."""
+    try:
+        kept, thaw, size = content.freeze(answer)
+    except content.Unkeyable as problem:
+        notices.say(
+            "uncopyable", f"answers of type {problem.type_name} are not kept: they cannot be copied for each reader", guard=guard
+        )
+        return None
+    return Row(kept, thaw, size, confidence, expires)
+
+
+class Rows:
+    """Rows by key, bounded.
+
+    Args:
+        size: The most rows.
+        max_bytes: The most bytes of all rows together, as estimated.
+    """
+
+    def __init__(self, size: int, max_bytes: int) -> None:
+        self.size = size
+        self.max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._rows: LRUCache[Any, Row] = LRUCache(max_bytes, getsizeof=_size_of)
+
+    row_of = staticmethod(_row_of)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, key: Any) -> Row | None:
+        """Return the row of a key, expired or not, and mark it as used."""
+        with self._lock:
+            return self._rows.get(key)
+
+    def put(self, key: Any, row: Row) -> None:
+        """Keep a row, and drop the least recently used ones that no longer fit. A row larger than all is not kept."""
+        with self._lock:
+            rows = self._rows
+            if row.size <= self.max_bytes:
+                rows[key] = row
+                while len(rows) > self.size:
+                    rows.popitem()
+
+    def drop(self, key: Any) -> None:
+        """Forget a key."""
+        with self._lock:
+            self._rows.pop(key, None)
+
+
+def _size_of(row: Row) -> int:
+    return row.size

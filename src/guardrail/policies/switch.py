@@ -1,0 +1,32 @@
+"""The kill switch: a guard that is killed does not run its function; fallback and review may still answer."""
+
+from __future__ import annotations
+
+from guardrail.call import Call
+from guardrail.errors import Stopped
+
+
+class Stop:
+    """Stands where the function would be reached.
+
+    Args:
+        guard: The guard's name.
+        reason: Who stopped it and why, as given to the switch.
+    """
+
+    def __init__(self, guard: str, reason: str | None) -> None:
+        self.guard = guard
+        self.reason = reason
+
+    def enter(self, call: Call) -> None:
+        """Refuse.
+
+        Raises:
+            Stopped: Always.
+        """
+        raise Stopped(
+            f"{self.guard} is stopped{f': {self.reason}' if self.reason else ''}",
+            guard=self.guard,
+            policy="mode",
+            hint=f"guardrail revive {self.guard}",
+        )

@@ -1,0 +1,223 @@
+"""What goes into the queue and what comes out: a case, who did what, and the answer to a ticket."""
+
+from __future__ import annotations
+
+import math
+import os
+import pwd
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+import orjson
+
+from guardrail import clock
+from guardrail.errors import ConfigError, GuardrailError, Refused
+
+State: TypeAlias = Literal["pending", "claimed", "adjudicate", "decided", "expired", "cancelled"]
+Verdict: TypeAlias = Literal["accept", "change", "reject"]
+OnExpiry: TypeAlias = Literal["hold", "reject", "fallback", "provisional"]
+Row: TypeAlias = Mapping[Any, Any]  # of a table: by column
+KnownBy: TypeAlias = Literal["oidc", "token", "os", "asserted"]
+
+
+class TicketNotFound(GuardrailError, LookupError):
+    """There is no ticket with that id."""
+
+
+class TicketClosed(GuardrailError):
+    """The ticket has been decided, has expired or was cancelled, and takes no further decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did something, and how that is known.
+
+    Attributes:
+        id: A name or stable identifier.
+        known_by: "os" for the user of the operating system, "asserted" for a name that was merely given.
+    """
+
+    id: str
+    known_by: KnownBy = "asserted"
+
+    @classmethod
+    def of(cls, who: Actor | str | None) -> Actor:
+        """Return the actor for a name (asserted), for None (the user of the operating system), or itself."""
+        if isinstance(who, Actor):
+            return who
+        if who is None:
+            return cls._of_system()
+        if not isinstance(who, str) or not who.strip():
+            raise ConfigError("actor is not a name", hint='write actor="anna@bank.example"')
+        return cls(plain(who.strip()))
+
+    @classmethod
+    def _of_system(cls) -> Actor:
+        # The account database, not $USER: the environment says what anyone wants it to.
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container may run as a number without a name
+            name = f"uid:{os.getuid()}"
+        return cls(plain(name), "os")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A question for a person, as the call path hands it over.
+
+    Attributes:
+        queue: Name of the queue.
+        guard: Name of the guard that asks.
+        version: The model's version.
+        key: Digest of guard, version and input. While a ticket with this key is open there is no second one.
+        decision_id: Id of the decision that was deferred.
+        reason: Why it came here: "low", "failed", "late", "open", "stopped" or "invalid".
+        reasons: All that spoke against the answer, in words.
+        business_id: The user's own key for the matter.
+        arguments: The validated arguments by name, able to be JSON.
+        shown: What the reviewer is shown in place of the arguments, None for the arguments themselves.
+        provisional: The model's own answer, able to be JSON; None where there is none.
+        confidence: What the model was sure of, threshold: what was asked for.
+        choices: The only answers allowed, None for any.
+        guide: What the reviewer should follow, as text or a link.
+        priority: Higher comes first.
+        skills: What a reviewer must be able to do.
+        owner: The team in charge.
+        due: Seconds since the epoch, None for no limit.
+        on_expiry: What comes of the ticket when nobody answered in time.
+        actor: Who asked the model, as plain facts.
+    """
+
+    queue: str
+    guard: str
+    version: str
+    key: bytes
+    decision_id: str
+    reason: str
+    reasons: Sequence[str] = ()
+    business_id: str | None = field(default=None, repr=False)
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    shown: Any = field(default=None, repr=False)
+    provisional: Any = field(default=None, repr=False)
+    confidence: float | None = None
+    threshold: float | None = None
+    choices: Sequence[Any] | None = field(default=None, repr=False)
+    guide: str | None = None
+    priority: int = 0
+    skills: Sequence[str] = ()
+    owner: str | None = None
+    due: float | None = None
+    on_expiry: OnExpiry = "hold"
+    actor: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def row(self) -> dict[str, Any]:
+        """Return the case as a new row of the ticket table, with a new id; nothing of the user's stays in it."""
+        return {
+            "id": new_id(),
+            "queue": plain(self.queue),
+            "guard": plain(self.guard),
+            "version": plain(self.version),
+            "key": self.key,
+            "decision_id": plain(self.decision_id),
+            "business_id": None if self.business_id is None else plain(self.business_id),
+            "reason": self.reason,
+            "reasons": to_text(list(self.reasons)),
+            "arguments": to_text(dict(self.arguments)),
+            "shown": None if self.shown is None else to_text(self.shown),
+            "provisional": None if self.provisional is None else to_text(self.provisional),
+            "confidence": _finite(self.confidence),
+            "threshold": _finite(self.threshold),
+            "choices": None if self.choices is None else to_text(list(self.choices)),
+            "guide": None if self.guide is None else plain(self.guide),
+            "priority": self.priority,
+            "skills": to_text(list(self.skills)),
+            "owner": None if self.owner is None else plain(self.owner),
+            "created": clock.wall(),
+            "due": self.due,
+            "on_expiry": self.on_expiry,
+            "actor": None if self.actor is None else to_text(dict(self.actor)),
+            "state": "pending",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a ticket ended.
+
+    Attributes:
+        ticket_id: The ticket.
+        state: "decided", "expired" or "cancelled".
+        verdict: For a decided one: the model's answer was accepted, changed, or rejected with no other in its place.
+        value: What the person answered, as JSON gives it back; for "accept" the model's own answer in its JSON form.
+        actor: Who ended it; None for an expired one.
+        at: When.
+        on_expiry: What was agreed for a ticket that nobody answers in time.
+        guard: The guard that asked.
+        decision_id: The decision that was deferred.
+    """
+
+    ticket_id: str
+    state: State
+    verdict: Verdict | None
+    value: Any = field(repr=False)
+    actor: Actor | None
+    at: datetime
+    on_expiry: OnExpiry
+    guard: str
+    decision_id: str
+
+    def result(self) -> Any:
+        """Return the person's answer.
+
+        Raises:
+            Refused: No person gave one: rejected, expired or cancelled.
+        """
+        if self.state == "decided" and self.verdict != "reject":
+            return self.value
+        why, hint = {
+            "decided": ("a person rejected the model's answer and gave no other", None),
+            "expired": ("nobody answered the ticket in time", "the model's own answer stands in ticket.provisional"),
+            "cancelled": ("the ticket was cancelled", f"see `guardrail review show {self.ticket_id}`"),
+        }[self.state]
+        raise Refused(why, guard=self.guard, policy="review", decision_id=self.decision_id, hint=hint)
+
+
+def new_id() -> str:
+    """Return a new UUIDv7 (RFC 9562, section 5.7): ordered by time, random at its end."""
+    millis = int(clock.wall() * 1000) & (1 << 48) - 1
+    chance = int.from_bytes(os.urandom(10), "big")
+    return str(uuid.UUID(int=millis << 80 | 7 << 76 | (chance >> 62 & 0xFFF) << 64 | 2 << 62 | chance & (1 << 62) - 1))
+
+
+def to_text(value: Any) -> str:
+    """Return a value as JSON text with sorted keys, so that equal values give equal text.
+
+    Raises:
+        GuardrailError: It cannot be JSON.
+    """
+    from guardrail.content import jsonable  # noqa: PLC0415 - whoever never defers a case never needs it
+
+    return orjson.dumps(jsonable(value), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+
+
+def from_text(text: str | None) -> Any:
+    """Return what `to_text` was given, as JSON knows it; None for None."""
+    return None if text is None else orjson.loads(text)
+
+
+def plain(text: str) -> str:
+    """Return text that every store can hold: lone surrogates, which UTF-8 has no form for, are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def moment(seconds: float) -> datetime:
+    """Return seconds since the epoch as an aware moment in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _finite(number: float | None) -> float | None:
+    # A confidence that is no number is kept in `reasons`; JSON and SQL have no NaN.
+    return None if number is None or not math.isfinite(number) else float(number)

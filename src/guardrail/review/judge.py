@@ -1,0 +1,91 @@
+"""Which answers a case allows, and what kind of verdict an answer is."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from guardrail.call import MISSING
+from guardrail.errors import ConfigError, InvalidInput
+from guardrail.review.case import Verdict, to_text
+from guardrail.review.details import Details
+
+_JSON_PLEASE: Final = 'write JSON, such as 0.25, true or {"grade": 2}'
+
+
+def judged(case: Details, value: Any, verdict: Verdict | None) -> dict[str, Any]:
+    """Return the verdict, and the value as JSON text (None for a rejection), of an answer that the case allows.
+
+    Args:
+        case: The ticket with its case.
+        value: The answer, or MISSING.
+        verdict: As given to `queue.decide`.
+
+    Raises:
+        InvalidInput: The value is none of the choices, or does not go with the verdict. It is not named.
+    """
+    own = None if case.ticket.provisional is None else to_text(case.ticket.provisional)
+    if verdict not in (None, "accept", "change", "reject"):
+        raise ConfigError("there is no such verdict", hint='write "accept", "change" or "reject"')
+    if verdict == "reject":
+        if value is not MISSING:
+            raise _invalid(case, "a rejection gives no answer", 'leave the value out, or write verdict="change"')
+        return {"verdict": "reject", "value": None}
+    if value is MISSING:
+        if verdict != "accept":
+            raise _invalid(case, "a decision needs an answer", _allowed(case))
+        if own is None:
+            raise _invalid(case, "there is no answer of the model that could be accepted", _allowed(case))
+        return {"verdict": "accept", "value": own}
+    text = to_text(value)
+    if case.choices is not None and text not in [to_text(choice) for choice in case.choices]:
+        raise _invalid(case, "value is none of the choices", _allowed(case))
+    if verdict == "accept" and text != own:
+        raise _invalid(case, "value is not the model's answer", 'leave the value out, or write verdict="change"')
+    return {"verdict": "accept" if text == own else "change", "value": text}
+
+
+def from_words(case: Details, words: str, *, as_json: bool) -> Any:
+    """Return the answer that a person typed.
+
+    With choices it is the choice that is spelled so (text without quotes). Without, it is text where the model's own
+    answer is text or missing, else JSON.
+
+    Args:
+        case: The ticket with its case.
+        words: What was typed.
+        as_json: Whether the person said that it is JSON.
+
+    Raises:
+        InvalidInput: It is none of the choices, or not JSON where it must be.
+    """
+    if case.choices is not None and not as_json:
+        for choice in case.choices:
+            if words == spelled(choice):
+                return choice
+        raise _invalid(case, "value is none of the choices", _allowed(case))
+    if not as_json and (case.ticket.provisional is None or isinstance(case.ticket.provisional, str)):
+        return words
+    try:
+        return orjson.loads(words)
+    except orjson.JSONDecodeError:
+        raise _invalid(case, "value is not JSON, as the model's own answer is", _JSON_PLEASE) from None
+
+
+def spelled(choice: Any) -> str:
+    """Return a choice as a person types it: text as it is, anything else as JSON."""
+    return choice if isinstance(choice, str) else to_text(choice)
+
+
+def _allowed(case: Details) -> str:
+    if case.choices is None:
+        return "any answer is allowed"
+    return "write one of: " + ", ".join(
+        choice if isinstance(choice, str) else to_text(choice) for choice in case.choices
+    )
+
+
+def _invalid(case: Details, text: str, hint: str) -> InvalidInput:
+    ticket = case.ticket
+    return InvalidInput(text, guard=ticket.guard, policy="review", decision_id=ticket.decision_id, hint=hint)

@@ -1,0 +1,134 @@
+"""Where a case waits while the store cannot take it: one synced file per open key, moved into the store later."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from guardrail import notices, settings
+from guardrail.review.case import Row
+from guardrail.store import engine, file_lock
+
+
+def keep(row: Row) -> Row:
+    """Keep a new ticket's row safely on disk.
+
+    Args:
+        row: As `Case.row` makes it.
+
+    Returns:
+        The row, or an earlier one with the same key that still waits here: one open ticket per key holds here too.
+
+    Raises:
+        OSError: The spool cannot be written either.
+    """
+    folder = _folder()
+    settings.home()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = folder / f"{hashlib.sha256(row['key']).hexdigest()[:32]}.json"
+    draft = folder / f"{row['id']}.tmp"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(orjson.dumps({**row, "key": row["key"].hex()}))
+            file.flush()
+            os.fsync(file.fileno())
+        while True:
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, place)  # unlike a rename it never replaces another's case
+                _sync(folder)
+                return row
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # it was moved into the store just now: ours is a new case again
+                earlier = _load(place)
+                if earlier is None:
+                    _set_aside(place)
+                else:
+                    return earlier
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def waiting() -> bool:
+    """Return whether any case waits here."""
+    return next(_files(), None) is not None
+
+
+def holds(ticket_id: str) -> bool:
+    """Return whether the case of a ticket waits here."""
+    return any(row["id"] == ticket_id for _, row in _rows())
+
+
+def count() -> int:
+    """Return how many cases wait here."""
+    return sum(1 for _ in _files())
+
+
+def replay(within: float = engine.PATIENCE) -> int:
+    """Move what waits here into the store, each case once even if several processes try; return how many were moved.
+
+    Raises:
+        StoreError: The store still does not take them; they stay here.
+    """
+    from guardrail.review import rows  # noqa: PLC0415 - with SQLAlchemy
+
+    moved = 0
+    with contextlib.suppress(FileNotFoundError), file_lock.held(_folder() / "lock", block=False) as alone:
+        if not alone:
+            return 0
+        found = list(_rows())
+        stored = [engine.write(lambda connection, row=row: rows.adopt(connection, row)) for _, row in found]  # type: ignore[misc]
+        for (place, _), future in zip(found, stored, strict=True):
+            engine.result(future, within)
+            place.unlink()
+            moved += 1
+    return moved
+
+
+def _folder() -> Path:
+    return settings.home(create=False) / "spool" / "review"
+
+
+def _files() -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(_folder()) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json"):
+                yield Path(entry.path)
+
+
+def _rows() -> Iterator[tuple[Path, Row]]:
+    for place in _files():
+        with contextlib.suppress(FileNotFoundError):
+            row = _load(place)
+            if row is None:
+                _set_aside(place)
+            else:
+                yield place, row
+
+
+def _load(place: Path) -> Row | None:
+    try:
+        row = orjson.loads(place.read_bytes())
+        return {**row, "key": bytes.fromhex(row["key"])}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _set_aside(place: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        place.rename(place.with_suffix(".unreadable"))
+    notices.say("review-spool", f"a case in {place.parent} could not be read and was set aside as *.unreadable")
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,40 @@
+"""Settings from the environment, `configure()` and guardrail.toml: one table, read once, at the first use."""
+
+from __future__ import annotations
+
+from guardrail.settings.folder import FileSystem, file_system
+from guardrail.settings.reference import Row, reference_markdown, rows
+from guardrail.settings.sinks import Route, Sink
+from guardrail.settings.state import (
+    GuardOption,
+    Settings,
+    configure,
+    current,
+    for_guard,
+    home,
+    on_change,
+    reset,
+    unmatched_guards,
+)
+from guardrail.settings.values import MODES, SecretText
+
+__all__ = [
+    "MODES",
+    "FileSystem",
+    "GuardOption",
+    "Route",
+    "Row",
+    "SecretText",
+    "Settings",
+    "Sink",
+    "configure",
+    "current",
+    "file_system",
+    "for_guard",
+    "home",
+    "on_change",
+    "reference_markdown",
+    "reset",
+    "rows",
+    "unmatched_guards",
+]

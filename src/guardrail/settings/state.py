@@ -1,0 +1,266 @@
+"""The settings in force: read once, at the first use, and again only when `configure()` is called."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, cast
+
+from guardrail import lifecycle, notices
+from guardrail.errors import ConfigError
+from guardrail.settings.folder import default, file_system, make, nearest_toml, temporary, under_pytest
+from guardrail.settings.guards import address, parse
+from guardrail.settings.sinks import Route, Sink, route, sink
+from guardrail.settings.sources import Given, GuardKey, Origin, Source, from_configure, from_environment, from_toml
+from guardrail.settings.table import TABLE
+from guardrail.settings.values import SecretText, nearest
+
+_EVERY_GUARD: Final = ("mode", "audit")  # options that a setting gives to all guards at once
+
+_log: Final = logging.getLogger("guardrail")
+_lock = threading.RLock()
+_configured: dict[str, object] = {}
+_current: Settings | None = None
+_listeners: list[Callable[[], None]] = []
+_home: Path | None = None
+_made: set[Path] = set()
+
+
+class GuardOption(NamedTuple):
+    """One option of one guard, set from outside."""
+
+    key: GuardKey
+    value: object
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings in force, parsed and checked. Frozen.
+
+    Attributes:
+        home: The folder of the embedded store as configured, None where nothing is; `home()` says where it is.
+        service: Name of the application.
+        cache_url: URL of the shared cache; `.reveal()` gives it in full.
+        mode: Mode for every guard, None: each guard's own.
+        audit: Audit for every guard, None: each guard's own.
+        disabled: Whether functions run bare.
+        log: Which calls get a line for people: "off", "problems" or "all".
+        sinks: By name.
+        routes: By the name of their sink.
+    """
+
+    home: Path | None
+    service: str | None
+    cache_url: SecretText | None
+    mode: str | None
+    audit: str | None
+    disabled: bool
+    log: str
+    sinks: Mapping[str, Sink]
+    routes: Mapping[str, Route]
+    origins: Mapping[str, Origin]
+    guard_options: tuple[GuardOption, ...]
+
+    def origin(self, name: str) -> Origin:
+        """Return where a setting's value came from.
+
+        Args:
+            name: "cache_url", or "sinks.out" and "routes.out" for one of a family.
+        """
+        return self.origins.get(name, "default")
+
+    def for_guard(self, name: str) -> dict[str, tuple[Any, Origin]]:
+        """Return the options that are set from outside for one guard, each with where it came from.
+
+        Within one origin what names the guard beats what speaks to all (`mode`, `audit`); a higher origin beats both.
+        """
+        found: dict[str, tuple[Any, Origin]] = {}
+        spelled = address(name)
+        for origin in cast("tuple[Origin, ...]", ("guardrail.toml", "configure()", "environment")):
+            for option in _EVERY_GUARD:
+                if self.origin(option) == origin:
+                    found[option] = (getattr(self, option), origin)
+            for each in self.guard_options:
+                if each.origin == origin and each.key.guard == (name if each.key.exact else spelled):
+                    found[each.key.option] = (each.value, origin)
+        return found
+
+
+def current() -> Settings:
+    """Return the settings in force, reading them the first time.
+
+    Raises:
+        ConfigError: A setting is unknown or cannot be used. The text names it and says what to write.
+    """
+    return _current if _current is not None else _read()
+
+
+def configure(**settings: Any) -> None:
+    """Set settings from code; the environment still comes first. May be called again: the last word on a name counts.
+
+    Names are those of the reference page: `configure(service="loans", mode="observe", sinks={"out": "stdout:"},
+    routes={"out": "outcome:deferred"}, guards={"app:predict": {"budget": "1s"}})`. None takes a name back.
+    All sources are read anew, so a variable that was changed meanwhile counts from now on.
+
+    Raises:
+        ConfigError: A name is unknown, or a value cannot be used; then nothing has changed.
+    """
+    with _lock:
+        before = dict(_configured)
+        _configured.update(settings)
+        try:
+            _read()
+        except BaseException:
+            _configured.clear()
+            _configured.update(before)
+            raise
+    for tell in tuple(_listeners):
+        tell()
+
+
+def on_change(tell: Callable[[], None]) -> None:
+    """Have a function called, with nothing, after each `configure()`."""
+    _listeners.append(tell)
+
+
+def for_guard(name: str) -> dict[str, tuple[Any, Origin]]:
+    """Return `current().for_guard(name)`."""
+    return current().for_guard(name)
+
+
+def unmatched_guards(known: Iterable[str]) -> list[str]:
+    """Return the guards that settings speak of and nobody knows, as the settings spell them.
+
+    Args:
+        known: Names of all guards there are.
+    """
+    exact = set(known)
+    spelled = {address(name) for name in exact}
+    named = {option.key for option in current().guard_options}
+    return sorted({key.guard for key in named if key.guard not in (exact if key.exact else spelled)})
+
+
+def home(*, create: bool = True) -> Path:
+    """Return the folder of the embedded store.
+
+    It is `GUARDRAIL_HOME`, else `.guardrail` in the nearest parent that holds guardrail.toml, pyproject.toml or .git,
+    else `.guardrail` in the working directory. Under pytest, where nothing configures it, it is a temporary folder.
+
+    Args:
+        create: Make the folder if it is not there, private to its owner. Readers pass False.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+        OSError: The folder cannot be made, or the working directory is gone.
+    """
+    global _home  # noqa: PLW0603 - one folder per process, found once
+    path = current().home or _home
+    if path is None:
+        with _lock:
+            if _home is None:
+                _home = temporary() if under_pytest(os.environ) else default(Path.cwd())
+            path = _home
+    if create and (path not in _made or not path.is_dir()):  # it may have been removed under a running notebook
+        make(path)
+        with _lock:
+            first = path not in _made
+            _made.add(path)
+        if first:
+            _announce(path)
+    return path
+
+
+def reset() -> None:
+    """Forget everything, so that the next use reads the settings anew. For tests."""
+    global _current, _home  # noqa: PLW0603
+    with _lock:
+        _configured.clear()
+        _listeners.clear()
+        _made.clear()
+        _current = _home = None
+
+
+def _announce(path: Path) -> None:
+    _log.info("ledger, review queue and switches are kept in %s", path)
+    stands_on = file_system(path)
+    if stands_on is not None and stands_on.passing and not under_pytest(os.environ):
+        notices.say(
+            "home-passing",
+            f"{path} stands on {stands_on.kind}: records and tickets end with the container or at the next start of the"
+            " machine; set GUARDRAIL_HOME to a folder on a lasting volume",
+        )
+
+
+def _read() -> Settings:
+    global _current  # noqa: PLW0603 - the one settings object, swapped as a whole
+    with _lock:
+        sources = [_toml(), from_configure(_configured), from_environment(os.environ)]
+        _current = _build(sources, os.environ.get("OTEL_SERVICE_NAME", "").strip())
+        return _current
+
+
+def _toml() -> Source:
+    try:
+        found = nearest_toml(Path.cwd())
+    except OSError:  # the working directory is gone, and with it whatever stood in it
+        return Source()
+    return from_toml(found) if found is not None else Source()
+
+
+def _build(sources: list[Source], otel_service: str) -> Settings:
+    """Merge the sources, the strongest last, and parse what is in force."""
+    origins: dict[str, Origin] = {}
+    plain: dict[str, Given] = {}
+    for source in sources:
+        plain.update(source.plain)
+    if otel_service and "service" not in plain:
+        plain["service"] = Given(otel_service, "OTEL_SERVICE_NAME", "environment")
+    values: dict[str, Any] = {name: setting.default for name, setting in TABLE.items()}
+    for name, given in plain.items():
+        values[name] = TABLE[name].parse(given.value, given.where)
+        origins[name] = given.origin
+    del values["database_url"]
+    if values["cache_url"] is not None and values["service"] is None:
+        raise ConfigError(
+            f"{plain['cache_url'].where} is set but GUARDRAIL_SERVICE is not",
+            hint="name the application: its name stands before every key in the shared store",
+        )
+    found: dict[str, Sink] = {}
+    ways: dict[str, Route] = {}
+    for source in sources:
+        for name, given in source.sinks.items():
+            found[name] = sink(name, given.value, given.where)
+            origins[f"sinks.{name}"] = given.origin
+    for source in sources:
+        for name, given in source.routes.items():
+            if name not in found:
+                hint = nearest(name, found) if found else "set the sink of that name too"
+                raise ConfigError(f"{given.where} has no sink of that name", hint=hint)
+            ways[name] = route(given.value, given.where)
+            origins[f"routes.{name}"] = given.origin
+    options = tuple(
+        GuardOption(key, parse(key.option, each.value, each.where, in_code=each.origin == "configure()"), each.origin)
+        for source in sources
+        for key, each in source.guards.items()
+    )
+    return Settings(
+        **values,
+        sinks=MappingProxyType(found),
+        routes=MappingProxyType(ways),
+        origins=MappingProxyType(origins),
+        guard_options=options,
+    )
+
+
+def _fresh_lock() -> None:
+    global _lock  # noqa: PLW0603 - the inherited lock may be held by a thread that the fork left behind
+    _lock = threading.RLock()
+
+
+lifecycle.after_fork(_fresh_lock)

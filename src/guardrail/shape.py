@@ -1,0 +1,90 @@
+"""The parameters of a function, worked out once at decoration: how a call's arguments reach their places."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+MISSING: Final = inspect.Parameter.empty
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Misshapen(Exception):  # noqa: N818 - never leaves the library: Python's own TypeError is raised in its place
+    """The arguments do not fit the parameters."""
+
+
+class Shape:
+    """Where each argument belongs, so that positional and keyword calls become the same call.
+
+    Attributes:
+        parameters: Every parameter by name, in order.
+        positional: Names of those that may be given by position; a bound call has a value for each.
+        whole: How many positional values make a complete call, or -1 where that alone does not tell.
+    """
+
+    def __init__(self, signature: inspect.Signature) -> None:
+        self.parameters = dict(signature.parameters)
+        kinds = {name: parameter.kind for name, parameter in self.parameters.items()}
+        self.positional = tuple(name for name, kind in kinds.items() if kind in _POSITIONAL)
+        self.by_position_only = frozenset(name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_ONLY)
+        self.by_keyword_only = tuple(name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY)
+        self.rest = next((name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_POSITIONAL), None)
+        self.extras = next((name for name, kind in kinds.items() if kind is inspect.Parameter.VAR_KEYWORD), None)
+        self.defaults = tuple(self.parameters[name].default for name in self.positional)
+        self.keyword_defaults = {name: self.parameters[name].default for name in self.by_keyword_only}
+        self.whole = -1 if self.by_keyword_only or self.rest or self.extras else len(self.positional)
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put every value in its place, defaults included.
+
+        Returns:
+            The positional values (a value for each positional parameter, then those of `*args`), and the rest by keyword.
+
+        Raises:
+            Misshapen: A value is missing, given twice, or has no place.
+        """
+        names = self.positional
+        count = len(args)
+        if count > len(names):
+            if self.rest is None:
+                raise Misshapen
+            placed = list(args[: len(names)])
+        else:
+            placed = list(args)
+        left = dict(kwargs)
+        if left:
+            for name in names[:count]:
+                if name in left and (name not in self.by_position_only or self.extras is None):
+                    raise Misshapen
+        for at in range(len(placed), len(names)):
+            name = names[at]
+            if name in left and name not in self.by_position_only:
+                placed.append(left.pop(name))
+            elif self.defaults[at] is not MISSING:
+                placed.append(self.defaults[at])
+            else:
+                raise Misshapen
+        for name in self.by_keyword_only:
+            if name not in left:
+                if self.keyword_defaults[name] is MISSING:
+                    raise Misshapen
+                left[name] = self.keyword_defaults[name]
+        if self.extras is None and len(left) > len(self.by_keyword_only):
+            raise Misshapen
+        return (*placed, *args[len(names) :]), left
+
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return bound values by parameter name, for people and for tickets; `*args` under its own name."""
+        values = dict(zip(self.positional, args, strict=False))
+        if self.rest is not None:
+            values[self.rest] = list(args[len(self.positional) :])
+        return {**values, **kwargs}
+
+
+def shape_of(fn: Callable[..., Any]) -> Shape | None:
+    """Return the shape of a function, or None where Python does not know it (some built-in functions)."""
+    try:
+        return Shape(inspect.signature(fn))
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,253 @@
+"""The store of this process: opened at first use, shared by all threads, opened anew after a fork, closed at exit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from guardrail import lifecycle, settings
+from guardrail.store import file_lock, forks, sqlite
+from guardrail.store.lane import Lane
+from guardrail.store.sqlite import StoreError
+from guardrail.store.writer import Work, Writer, check_version
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+__all__ = [
+    "StoreError",
+    "aside",
+    "exists",
+    "finish",
+    "path",
+    "read",
+    "read_later",
+    "result",
+    "result_later",
+    "warm",
+    "write",
+]
+
+T = TypeVar("T")
+PATIENCE: Final = sqlite.BUSY_SECONDS + 5.0  # seconds that a person's command waits for a store in use
+
+
+class Store:
+    """One SQLite file with one writer thread, a pool for reading, and a lane for reading on behalf of event loops."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._writer: Writer | None = None
+        self._lane: Lane | None = None
+        self._reader: tuple[Engine, tuple[int, int] | None] | None = None
+
+    def write(self, fn: Callable[[Connection], T]) -> Future[T]:
+        """Have `fn` run in a transaction by the writer; see `write` below."""
+        future: Future[T] = Future()
+        with self._lock:
+            try:
+                self._writer = self._writer or Writer(self.path)
+            except RuntimeError as problem:  # an interpreter that is shutting down starts no thread
+                future.set_exception(sqlite.explained(problem, self.path))
+            else:
+                self._writer.put(Work(fn, future))
+        return future
+
+    def aside(self, do: Callable[[], T]) -> Future[T]:
+        """Have something done on a thread of ours that may block."""
+        with self._lock:
+            self._lane = self._lane or Lane("guardrail-store-read")
+            return self._lane.put(do)
+
+    def read(self, fn: Callable[[Connection], T], within: float) -> T:
+        """Run `fn` on one consistent view of the store, in the calling thread; see `read` below."""
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - loaded by who uses the store
+
+        try:
+            engine = self._reading(within)
+            with forks.apart(), engine.connect() as connection, connection.begin():
+                return fn(connection)
+        except SQLAlchemyError as problem:
+            raise sqlite.explained(problem, self.path) from None
+
+    def _reading(self, within: float) -> Engine:
+        opened = self._reader
+        if opened is not None and opened[1] == sqlite.identity(self.path):
+            return opened[0]
+        with self._opening:
+            if self._reader is not opened and self._reader is not None:
+                return self._reader[0]  # another thread was faster
+            from guardrail.store import tables  # noqa: PLC0415 - as above
+
+            if not self.path.is_file():
+                result(self.write(_nothing), within)
+            engine, identity = sqlite.engine(self.path, writing=False), sqlite.identity(self.path)
+            with forks.apart(), engine.connect() as connection:
+                found = tables.version(connection)
+            if not found:
+                result(self.write(_nothing), within)  # another process is just making it
+            check_version(found or tables.SCHEMA, self.path)
+            if opened is not None:
+                with forks.apart():
+                    opened[0].dispose()
+            self._reader = engine, identity
+            return engine
+
+    def finish(self, seconds: float) -> bool:
+        """Do what was asked for, then close; return whether that was possible in time. Later use opens it again."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+            lane, self._lane = self._lane, None
+        done = True
+        if lane is not None:
+            lane.stop()
+        if writer is not None:
+            writer.stop()
+            done = writer.join(seconds)
+        opened, self._reader = self._reader, None
+        if opened is not None and self.path.exists():
+            with file_lock.held(self.path.with_name(self.path.name + ".lock"), block=False) as alone, forks.apart():
+                if alone:  # else the system closes the files of the ending process
+                    opened[0].dispose()
+        return done
+
+
+def _nothing(_connection: Connection) -> None:
+    """Be a piece of work whose whole effect is that the store was opened for it."""
+
+
+_lock = threading.Lock()
+_store: Store | None = None
+_inherited: list[Store] = []  # of the parent: SQLite forbids a child even to close them, so they stay referenced
+
+
+def _current() -> Store:
+    global _store  # noqa: PLW0603 - one store per process
+    here = path()
+    store = _store
+    if store is not None and store.path == here:
+        return store
+    with _lock:
+        if _store is not None and _store.path != here:
+            _store.finish(0.0)
+            _store = None
+        if _store is None:
+            lifecycle.arm()
+            _store = Store(here)
+        return _store
+
+
+def path() -> Path:
+    """Return where the store stands, or will: `store.db` in the home folder."""
+    return settings.home(create=False) / "store.db"
+
+
+def exists() -> bool:
+    """Return whether anything was ever stored here."""
+    return path().exists()
+
+
+def write(fn: Callable[[Connection], T]) -> Future[T]:
+    """Have a function run in a transaction on the writer's thread, shared with what others ask for meanwhile.
+
+    Args:
+        fn: Takes a SQLAlchemy connection. It may be run again after its first run was rolled back, so it changes
+            nothing but the store. What it raises undoes only its own changes.
+
+    Returns:
+        A future with what `fn` returned, settled once that is on disk. It raises what `fn` raised, or `StoreError`.
+        Cancelling it works until the transaction has begun.
+    """
+    return _current().write(fn)
+
+
+def read(fn: Callable[[Connection], T], within: float = PATIENCE) -> T:
+    """Run a function on one consistent view of the store, in the calling thread; it cannot write.
+
+    Args:
+        fn: Takes a SQLAlchemy connection.
+        within: Seconds to wait where the store must first be made.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    return _current().read(fn, within)
+
+
+def read_later(fn: Callable[[Connection], T], within: float = PATIENCE) -> Future[T]:
+    """Do as `read` on a thread of ours, so that an event loop goes on meanwhile."""
+    store = _current()
+    return store.aside(lambda: store.read(fn, within))
+
+
+def aside(do: Callable[[], T]) -> Future[T]:
+    """Have anything else that may block done on a thread of ours, one after another."""
+    return _current().aside(do)
+
+
+def result(future: Future[T], within: float = PATIENCE) -> T:
+    """Wait for what `write`, `read_later` or `aside` returned.
+
+    Args:
+        future: As returned.
+        within: Seconds to wait; then the work is called off unless it has begun.
+
+    Raises:
+        StoreError: Time is up, or the store failed.
+    """
+    try:
+        return future.result(within)
+    except FutureTimeout:
+        future.cancel()
+        raise _too_slow(within) from None
+
+
+async def result_later(future: Future[T], within: float = PATIENCE) -> T:
+    """Do as `result` without blocking the event loop."""
+    try:
+        async with asyncio.timeout(within):
+            return await asyncio.wrap_future(future)
+    except TimeoutError:
+        raise _too_slow(within) from None
+
+
+def _too_slow(within: float) -> StoreError:
+    return StoreError(
+        f"the store {path()} was not free within {within:g} s",
+        hint="see which program holds store.db or store.db.lock, for instance with `fuser`",
+    )
+
+
+def warm() -> None:
+    """Open the store now, so that no call has to.
+
+    Raises:
+        StoreError: It cannot be opened.
+    """
+    result(write(_nothing))
+    read(_nothing)
+
+
+def finish(seconds: float) -> bool:
+    """Finish all writing and close the store, within a bound; return whether all was done. Later use opens it again."""
+    store = _store
+    return True if store is None else store.finish(seconds)
+
+
+def _in_child() -> None:
+    global _lock, _store  # noqa: PLW0603 - as above
+    _lock = threading.Lock()
+    if _store is not None:
+        _inherited.append(_store)
+        _store = None
+
+
+lifecycle.after_fork(_in_child)
+lifecycle.at_exit(70, finish)

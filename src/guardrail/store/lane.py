@@ -1,0 +1,42 @@
+"""A thread that does one thing after another, for an event loop that must not wait itself."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Lane:
+    """A daemon thread with an inbox; `stop` ends it after all that was put in before."""
+
+    def __init__(self, name: str) -> None:
+        self._inbox: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name=name, daemon=True).start()
+
+    def put(self, do: Callable[[], T]) -> Future[T]:
+        """Have something done; return a future with what it returns or raises."""
+        future: Future[T] = Future()
+        self._inbox.put((do, future))
+        return future
+
+    def stop(self) -> None:
+        """Let the thread end. Nothing may be put in afterwards."""
+        self._inbox.put(None)
+
+    def _serve(self) -> None:
+        while True:
+            asked = self._inbox.get()
+            if asked is None:
+                return
+            do, future = asked
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(do())
+                except BaseException as problem:  # noqa: BLE001 - it belongs to whoever waits
+                    future.set_exception(problem)
+            del asked, do, future  # an idle thread keeps nothing of the user's alive

@@ -1,0 +1,193 @@
+"""The one thread that writes the store: what many callers ask for at once shares one transaction and one sync."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from guardrail import notices
+from guardrail.settings import folder
+from guardrail.store import file_lock, forks, sqlite
+from guardrail.store.sqlite import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_MOST: Final = 256  # pieces of work in one transaction
+_LOG_BYTES: Final = 4 * 2**20  # size of the write-ahead log above which it is written back into the file
+
+
+class Work(NamedTuple):
+    """One piece of work: a function of a connection, which may be run again if the first run was rolled back."""
+
+    fn: Callable[[Connection], Any]
+    future: Future[Any]
+
+
+class Writer:
+    """A thread with its inbox and its connection. `stop` ends it after all that was put in before.
+
+    Args:
+        path: The store's file; its folder, the home folder, is made when it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock_path = path.with_name(path.name + ".lock")
+        self._log_path = path.with_name(path.name + "-wal")
+        self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._connection: Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._write_back_at = _LOG_BYTES
+        self._thread = threading.Thread(target=self._serve, name="guardrail-store", daemon=True)
+        self._thread.start()
+
+    def put(self, work: Work) -> None:
+        """Have a piece of work done; its future is settled when the result is on disk."""
+        self._inbox.put(work)
+
+    def stop(self) -> None:
+        """Let the thread end when it has done what it was given. Nothing may be put in afterwards."""
+        self._inbox.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end of the thread; return whether it came."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        while True:
+            batch = [self._inbox.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(batch) < _MOST:
+                    batch.append(self._inbox.get_nowait())
+            self._settle([work for work in batch if work is not None])
+            if None in batch:
+                return self._close()
+            del batch  # an idle thread keeps nothing of the user's alive
+
+    def _settle(self, batch: Sequence[Work]) -> None:
+        if not batch:
+            return
+        try:
+            if not self._path.parent.is_dir():
+                folder.make(self._path.parent)
+            with file_lock.held(self._lock_path), forks.apart():
+                self._open()
+                self._commit([work for work in batch if work.future.set_running_or_notify_cancel()])
+                self._write_back()
+        except BaseException as problem:  # noqa: BLE001 - whatever it is, it belongs to those who wait
+            self._drop()
+            for work in batch:
+                with contextlib.suppress(InvalidStateError):
+                    if not work.future.done():
+                        work.future.set_exception(sqlite.explained(problem, self._path))
+
+    def _open(self) -> None:
+        if self._connection is not None and sqlite.identity(self._path) == self._identity:
+            return
+        self._drop()
+        from guardrail.store import tables  # noqa: PLC0415 - with SQLAlchemy, on this thread
+
+        sqlite.make_private(self._path)
+        self._connection = sqlite.engine(self._path, writing=True).connect()
+        with self._connection.begin():
+            found = tables.version(self._connection)
+            if not found:
+                tables.create(self._connection)
+        check_version(found or tables.SCHEMA, self._path)
+        self._identity = sqlite.identity(self._path)
+
+    def _commit(self, batch: Sequence[Work]) -> None:
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - as above
+
+        connection = self._connection
+        if not batch or connection is None:
+            return
+        outcomes: list[tuple[Any, Exception | None]] = []
+        try:
+            with connection.begin():
+                outcomes.extend(self._attempt(connection, work) for work in batch)
+        except (DBAPIError, sqlite3.Error):
+            # SQLite gave up the whole transaction. One piece of work may be to blame (too large for the disk, say).
+            self._drop()
+            if len(batch) == 1:
+                raise
+            for work in batch:
+                self._settle_again(work)
+            return
+        for work, (value, error) in zip(batch, outcomes, strict=True):
+            if error is None:
+                work.future.set_result(value)
+            else:
+                work.future.set_exception(error)
+
+    def _settle_again(self, work: Work) -> None:
+        try:
+            self._open()
+            self._commit([work])
+        except BaseException as problem:  # noqa: BLE001 - as above
+            self._drop()
+            work.future.set_exception(sqlite.explained(problem, self._path))
+
+    def _attempt(self, connection: Connection, work: Work) -> tuple[Any, Exception | None]:
+        """Do one piece of work so that its failure undoes only itself."""
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - as above
+
+        raw = sqlite.raw(connection)  # SQLAlchemy's own savepoints cost 150 µs more
+        raw.execute("SAVEPOINT work")
+        try:
+            value = work.fn(connection)
+        except Exception as problem:
+            if not raw.in_transaction:  # SQLite rolled back everything: nothing is left to go on with
+                raise
+            raw.execute("ROLLBACK TO work")
+            raw.execute("RELEASE work")
+            return None, sqlite.explained(problem, self._path) if isinstance(problem, DBAPIError) else problem
+        raw.execute("RELEASE work")
+        return value, None
+
+    def _write_back(self) -> None:
+        """Move the log into the file once it is large; readers at work postpone it, and never wait for it."""
+        connection = self._connection
+        try:
+            size = self._log_path.stat().st_size
+            if connection is None or size < self._write_back_at:
+                return
+            raw = sqlite.raw(connection)
+            raw.execute("PRAGMA busy_timeout = 0")
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            raw.execute(f"PRAGMA busy_timeout = {sqlite.BUSY_SECONDS * 1000:.0f}")
+            self._write_back_at = self._log_path.stat().st_size + _LOG_BYTES
+        except Exception as problem:  # noqa: BLE001 - what was asked for is on disk; only the log stays large
+            notices.say("store", f"the log of the store was not written back: {sqlite.explained(problem, self._path)}")
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection, self._identity = self._connection, None, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def _close(self) -> None:
+        # The last connection to close writes the log back, so this too happens under the lock.
+        with contextlib.suppress(OSError), file_lock.held(self._lock_path), forks.apart():
+            self._drop()
+        self._drop()
+
+
+def check_version(found: int, path: Path) -> None:
+    """Raise a `StoreError` when a store has another shape than this version of the library knows."""
+    from guardrail.store.tables import SCHEMA  # noqa: PLC0415 - as above
+
+    if found != SCHEMA:
+        raise StoreError(
+            f"the store {path} was written by a newer guardrail-sdk (schema {found}, this one knows {SCHEMA})",
+            hint="upgrade guardrail-sdk in this environment, or set GUARDRAIL_HOME to another folder",
+        )

@@ -1,0 +1,1 @@
+"""What people's tools see of the calls: counts, metrics, spans and lines, all made on the ledger's thread."""

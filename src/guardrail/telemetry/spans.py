@@ -1,0 +1,167 @@
+"""Chooses how spans are made for a provider, and makes real ones where it must. Loaded once an application has a provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry import context as contexts
+from opentelemetry import trace
+from opentelemetry.trace import Status, StatusCode
+
+from guardrail.ledger.record import number, sdk_version, type_name
+from guardrail.telemetry.traces import Token, Way
+
+if TYPE_CHECKING:
+    from guardrail.call import Call
+    from guardrail.ledger.entry import Entry
+
+SCOPE: Final = "guardrail"
+WRONG: Final = frozenset({"failed", "refused", "late"})  # outcomes whose span has the status ERROR
+KEPT: Final = WRONG | {"deferred"}  # outcomes whose span is kept even where the sampler dropped it
+
+
+def choose(provider: Any) -> Way:
+    """Return how to make spans for a provider as it is configured now."""
+    tracer = provider.get_tracer(SCOPE, sdk_version())
+    if isinstance(tracer, trace.NoOpTracer):  # OTEL_SDK_DISABLED, or the application wants none
+        return Off()
+    if type(provider).__module__.startswith("opentelemetry.sdk"):
+        from guardrail.telemetry import deferred  # noqa: PLC0415 - knows the SDK, which is loaded in this case only
+
+        way = deferred.way_for(provider, tracer)
+        if way is not None:
+            return way
+        return Live(tracer, deferred.processors_of(tracer))
+    return Live(tracer, None)
+
+
+class Off:
+    """Nobody wants spans."""
+
+    def begin(self, call: Call) -> Token | None:  # noqa: ARG002 - one shape for all ways
+        """Begin none."""
+        return None
+
+    def holds(self) -> bool:
+        """Return True: a provider that is off stays off."""
+        return True
+
+
+class Live:
+    """Real spans, begun and ended on the caller's thread.
+
+    Args:
+        tracer: The provider's tracer for this library.
+        processors: The processors of the SDK's provider, in which case a change of them may allow deferring.
+    """
+
+    def __init__(self, tracer: trace.Tracer, processors: tuple[Any, ...] | None) -> None:
+        self.tracer = tracer
+        self.processors = processors
+
+    def holds(self) -> bool:
+        """Return whether the provider still has the same processors."""
+        return self.processors is None or self.tracer.span_processor._span_processors is self.processors  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def begin(self, call: Call) -> Token:
+        """Begin a real span and make it current."""
+        return LiveToken(self.tracer.start_span(call.plan.name, attributes=first_attributes(call.plan)))
+
+
+class LiveToken:
+    """A real span of a call."""
+
+    __slots__ = ("inner", "outer", "span", "span_id", "trace_id")
+
+    def __init__(self, span: trace.Span) -> None:
+        self.span = span
+        context = span.get_span_context()
+        self.trace_id = context.trace_id
+        self.span_id = context.span_id
+        self.attach()
+
+    def attach(self) -> None:
+        """Make the span the current one."""
+        self.outer: contexts.Context | None = contexts.get_current()
+        self.inner = trace.set_span_in_context(self.span, self.outer)
+        contexts.attach(self.inner)
+
+    def detach(self) -> None:
+        """Make what was current before current again."""
+        restore(self, self.span)
+
+    def end(self, call: Call, outcome: str) -> None:
+        """End the span with what is known of the call."""
+        span = self.span
+        if span.is_recording():
+            extra = call.extra or {}
+            span.set_attributes(
+                last_attributes(outcome, call.id, call.confidence, call.attempts, extra, call.plan.threshold)
+            )
+            if outcome in WRONG:
+                span.set_status(wrong(extra))
+        span.end()
+
+    def build(self, entry: Entry) -> None:
+        """Do nothing: the span has ended."""
+
+
+def restore(token: Any, span: trace.Span) -> None:
+    """Make current what was current before a token was attached.
+
+    By value: no OpenTelemetry token is held, so that a generator may be closed, and a task end, in another context than the
+    one in which it began. What the function itself left current on purpose stays current.
+    """
+    outer = token.outer
+    if outer is None:
+        return
+    token.outer = None
+    current = contexts.get_current()
+    if current is token.inner:
+        contexts.attach(outer)
+    elif trace.get_current_span(current) is span:
+        contexts.attach(trace.set_span_in_context(trace.get_current_span(outer), current))
+    token.inner = None
+
+
+def first_attributes(plan: Any) -> dict[str, Any]:
+    """Return what is known of a call when it begins."""
+    found: dict[str, Any] = {
+        "guardrail.guard": plan.name,
+        "guardrail.version": plan.version,
+        "guardrail.mode": plan.mode,
+    }
+    if plan.budget_ms is not None:
+        found["guardrail.budget_ms"] = plan.budget_ms
+    return found
+
+
+def last_attributes(  # noqa: PLR0913 - what a call ends with
+    outcome: str, identity: str, confidence: float | None, attempts: int, extra: Any, threshold: float | None
+) -> dict[str, Any]:
+    """Return what is known of a call when it has ended: facts about it, never a value of the user's."""
+    found: dict[str, Any] = {
+        "guardrail.outcome": outcome,
+        "guardrail.decision_id": identity,
+        "guardrail.attempts": attempts,
+    }
+    if confidence is not None:
+        found["guardrail.confidence"] = number(confidence)
+    if threshold is not None:
+        found["guardrail.threshold"] = threshold
+    if extra:
+        if extra.get("cache"):
+            found["guardrail.cache"] = extra["cache"]
+        ticket = extra.get("ticket")
+        if ticket is not None:
+            found["guardrail.ticket"] = str(getattr(ticket, "id", ticket))
+        error = extra.get("error")
+        if error is not None:
+            found["error.type"] = type_name(error)
+    return found
+
+
+def wrong(extra: Any) -> Status:
+    """Return the status of a call that went wrong: the type of its error, never its text."""
+    error = extra.get("error")
+    return Status(StatusCode.ERROR, None if error is None else type_name(error))

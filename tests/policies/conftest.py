@@ -1,0 +1,197 @@
+"""A clock that only moves when told, and the smallest driver that can perform what a policy asks."""
+
+import asyncio
+import inspect
+from concurrent.futures import TimeoutError as FutureTimeout
+from types import GeneratorType, SimpleNamespace
+
+import pytest
+
+from guardrail import clock, notices
+from guardrail.asks import AGAIN, ANSWERED, Do, Sleep, Wait
+from guardrail.call import Call, current
+
+
+class World:
+    """Time and chance in the hands of a test. A sleep moves the time on; `slept` lists them all."""
+
+    def __init__(self):
+        self.time = 1000.0
+        self.epoch = 1_700_000_000.0
+        self.slept = []
+        self.dice = 0.5
+
+    def now(self):
+        return self.time
+
+    def wall(self):
+        return self.epoch + self.time
+
+    def chance(self):
+        return self.dice
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.time += seconds
+
+    async def asleep(self, seconds):
+        self.sleep(seconds)
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """The clock of the library, in the test's hands."""
+    world = World()
+    for name in ("now", "wall", "chance", "sleep", "asleep"):
+        monkeypatch.setattr(clock, name, getattr(world, name))
+    return world
+
+
+@pytest.fixture(autouse=True)
+def _fresh_notices():
+    notices.reset()
+    yield
+    notices.reset()
+
+
+class Driven:
+    """A function behind some policies, outermost first. Keeps the last call, with its error, for a test to look at."""
+
+    def __init__(self, fn, *policies, name="bureau", deadline=None):
+        self.fn, self.policies, self.name, self.deadline = fn, policies, name, deadline
+        self.last = None
+
+    def _begin(self, args):
+        parent = current.get()
+        call = self.last = Call(SimpleNamespace(name=self.name, fn=self.fn), args, {}, parent, clock.now())
+        if self.deadline is not None:
+            call.deadline = call.start + self.deadline
+        return call, parent
+
+    def __call__(self, *args):
+        call, parent = self._begin(args)
+        current.set(call)
+        try:
+            steps = self._steps(call)
+            try:
+                ask = next(steps)
+                while True:
+                    try:
+                        answer = _perform(ask, call)
+                    except BaseException as error:
+                        ask = steps.throw(error)
+                    else:
+                        ask = steps.send(answer)
+            except StopIteration:
+                pass
+        finally:
+            current.set(parent)
+            call.ended = True
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    async def later(self, *args):
+        """The same for a coroutine function."""
+        call, parent = self._begin(args)
+        current.set(call)
+        try:
+            steps = self._steps(call)
+            try:
+                ask = next(steps)
+                while True:
+                    try:
+                        answer = await _aperform(ask, call)
+                    except BaseException as error:
+                        ask = steps.throw(error)
+                    else:
+                        ask = steps.send(answer)
+            except StopIteration:
+                pass
+        finally:
+            current.set(parent)
+            call.ended = True
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    def _steps(self, call):
+        """The path of a call through the hooks, as one generator of asks; `self.fn` stands for running the function."""
+        first = depth = 0
+        while True:
+            try:
+                for depth in range(first, len(self.policies)):
+                    enter = getattr(self.policies[depth], "enter", None)
+                    turn = enter(call) if enter else None
+                    if turn.__class__ is GeneratorType:
+                        turn = yield from turn
+                    if turn is ANSWERED:
+                        break
+                else:
+                    depth = len(self.policies)
+                    call.attempts += 1
+                    try:
+                        call.result = yield self.fn
+                    finally:
+                        _release(call)
+            except BaseException as error:
+                call.error = error
+                _release(call)
+            for at in reversed(range(depth)):
+                leave = getattr(self.policies[at], "leave", None)
+                try:
+                    turn = leave(call) if leave else None
+                    if turn.__class__ is GeneratorType:
+                        turn = yield from turn
+                except BaseException as error:
+                    call.error = error
+                else:
+                    if turn is AGAIN:
+                        first = at + 1
+                        break
+            else:
+                return
+
+
+def _release(call):
+    held, call.held = call.held, ()
+    for give_back in held:
+        give_back()
+
+
+def _perform(ask, call):
+    if ask.__class__ is Sleep:
+        return clock.sleep(ask.seconds)
+    if ask.__class__ is Do:
+        return ask.port.now(*ask.args)
+    if ask.__class__ is Wait:
+        try:
+            ask.signal.exception(max(0.0, ask.until - clock.now()))
+        except FutureTimeout:
+            return ask.signal.done()
+        return True
+    return ask(*call.args)
+
+
+async def _aperform(ask, call):
+    if ask.__class__ is Sleep:
+        return await clock.asleep(ask.seconds)
+    if ask.__class__ is Do:
+        return await ask.port.later(*ask.args)
+    if ask.__class__ is Wait:
+        loop, came = asyncio.get_running_loop(), asyncio.Event()
+        ask.signal.add_done_callback(lambda _: loop.call_soon_threadsafe(came.set))
+        try:
+            async with asyncio.timeout(max(0.0, ask.until - clock.now())):
+                await came.wait()
+        except TimeoutError:
+            return ask.signal.done()
+        return True
+    value = ask(*call.args)
+    return await value if inspect.isawaitable(value) else value
+
+
+@pytest.fixture
+def driven():
+    """Puts a function behind policies: `driven(fn, policy, ...)`."""
+    return Driven
