@@ -96,6 +96,17 @@ def test_star_addresses_every_guard() -> None:
     assert control.state_of("loan") == ("enforce", False)
 
 
+def test_reason_of_a_kill() -> None:
+    """The reason is that of the kill which is in force, of the guard itself or of all."""
+    control.set_mode("loan", "observe", "ann")
+    assert control.why_killed("loan") is None
+    control.kill("*", "incident 7", "ann")
+    assert control.why_killed("loan") == "incident 7"
+    control.kill("loan", "wrong since noon", "ann")
+    assert control.why_killed("loan") == "wrong since noon"
+    assert control.why_killed("churn") == "incident 7"
+
+
 def test_change_is_an_event_of_the_ledger(monkeypatch: pytest.MonkeyPatch, events: list[Event]) -> None:
     """Each change says who, what, why and when, durably."""
     monkeypatch.setattr(clock, "wall", lambda: 1_700_000_000.0)
@@ -133,9 +144,7 @@ def test_modes_that_cannot_be_switched_on(mode: str, home: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         control.set_mode("loan", mode, "ann")
     assert (
-        "kill(" in str(caught.value)
-        if mode == "killed"
-        else "enforce" in str(caught.value) or len(mode) > 100 or "\x1b" in mode
+        "kill(" in str(caught.value) if mode == "killed" else "enforce" in str(caught.value) or len(mode) > 100 or "\x1b" in mode
     )
     assert not (home / "control.json").exists()
 
@@ -174,7 +183,12 @@ def test_poll_sees_what_another_process_switched(home: Path) -> None:
 def test_own_change_tells_at_once() -> None:
     """The process that switches need not wait for its own poll, and is told once."""
     heard: list[bool] = []
-    control.subscribe(lambda: heard.append(control.state_of("loan")[1]))
+
+    def tell() -> None:
+        heard.append(control.state_of("loan")[1])
+
+    control.subscribe(tell)
+    control.subscribe(tell)
     control.kill("loan", "wrong", "ann")
     assert not control.poll()
     assert heard == [True]
@@ -297,14 +311,10 @@ def test_file_is_private_and_whole(home: Path) -> None:
 
 def test_many_writers_lose_nothing(home: Path) -> None:
     """Threads and processes that switch at once each find their switch in the file."""
-    code = (
-        "import sys\nfrom guardrail import control\nfor i in range(10): control.kill(f'{sys.argv[1]}{i}', 'why', 'ann')"
-    )
+    code = "import sys\nfrom guardrail import control\nfor i in range(10): control.kill(f'{sys.argv[1]}{i}', 'why', 'ann')"
     env = {**os.environ, "GUARDRAIL_HOME": str(home)}
     others = [subprocess.Popen([sys.executable, "-c", code, name], env=env) for name in "ab"]
-    threads = [
-        threading.Thread(target=lambda n=n: [control.kill(f"{n}{i}", "why", "ann") for i in range(10)]) for n in "cd"
-    ]
+    threads = [threading.Thread(target=lambda n=n: [control.kill(f"{n}{i}", "why", "ann") for i in range(10)]) for n in "cd"]
     for thread in threads:
         thread.start()
     for thread in threads:

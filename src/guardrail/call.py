@@ -74,7 +74,6 @@ class Call:
     tries: Any = None  # what the retry policy remembers between the attempts of one call
     flight: Any = None
     flown: Any = None
-    enforced = False  # a thread or process is already bounding this call from outside
     misshapen = False  # Python refused the arguments: no record
     opens: Any = None  # of a generator: turns a function into one that starts it and gives the first item
     stream: Any = None

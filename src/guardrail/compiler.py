@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
 import orjson
 
-from guardrail import content, control, markers, notices, registry, settings
+from guardrail import content, control, notices, registry, settings
 from guardrail.call import Call
 from guardrail.decision import Prediction
-from guardrail.drivers import asynchronous, hand_off, processes, streams, watchdog
+from guardrail.drivers import asynchronous, hand_off, streams, watchdog
 from guardrail.plan import Facts, Plan
 from guardrail.policies.annotations import ANY, Check, check_for, resolve
 from guardrail.policies.breaker import Breaking
 from guardrail.policies.budget import AttemptDeadline, Deadline
+from guardrail.policies.business_id import finder
 from guardrail.policies.cache import Caching
 from guardrail.policies.circuit import Circuit
 from guardrail.policies.confidence import Confidence, Reading
@@ -34,7 +35,7 @@ from guardrail.policies.review import Review
 from guardrail.policies.rows import Rows
 from guardrail.policies.snapshot import Snapshot
 from guardrail.policies.switch import Stop
-from guardrail.policies.validation import Binding, Output, Validation
+from guardrail.policies.validation import Binding, Output, PredictionOutput, Validation
 from guardrail.spec import Given, get, mode_name
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ def compile_plan(guard: Guard) -> Plan:
         ConfigError: An annotation or an option turns out to be unusable.
     """
     control.subscribe(registry.replan)
+    settings.on_change(registry.reconfigure)
     mode, reason = mode_of(guard)
     facts = _facts(guard, mode)
     if mode == "off":
-        return Plan(guard.fn, facts, bypass=True)
+        return Plan(guard.instead or guard.fn, facts, bypass=True)
     plan = _Assembly(guard, facts, reason).plan()
     # What the policies would import in the middle of a call, they import now: start-up never counts against a budget.
     for policy in plan.policies:
@@ -67,9 +69,8 @@ def mode_of(guard: Guard) -> tuple[str, str | None]:
     """Return the mode in force and, for a killed guard, why. No mode and no setting opens a kill."""
     switched, killed = control.state_of(guard.name)
     option = get(guard.spec, "mode")
-    if killed or option == "killed":
-        switch = control.switches().get(guard.name) or control.switches().get(control.EVERY)
-        return "killed", None if switch is None else switch.reason
+    if killed or "killed" in (option, get(guard.given, "mode")):
+        return "killed", control.why_killed(guard.name)
     if settings.current().disabled:
         return "off", None
     return mode_name(switched or option), None
@@ -183,7 +184,7 @@ class _Assembly:
         if self.stream:
             perform = streams.holding(perform)
         plan = Plan(
-            guard.fn, self.facts, policies, perform=perform, aside=aside, keepers=keepers, snapshot=self.snapshot,
+            guard.instead or guard.fn, self.facts, policies, perform=perform, aside=aside, keepers=keepers, snapshot=self.snapshot,
             summarise=self._summarise(),
         )  # fmt: skip
         plan.budget = budget
@@ -254,7 +255,7 @@ class _Assembly:
             encode=bool(keyed) or (audit.durability != "off" and audit.inputs != "none"),
             key=None if cache is None else cache.key,
             per=None if cache is None else cache.per,
-            business_id=_business_id(guard, annotations, audit.business_id),
+            business_id=None if guard.shape is None else finder(guard.shape.positional, annotations, audit.business_id),
             plain=audit.inputs == "plain" and audit.durability != "off",
         )
 
@@ -314,7 +315,8 @@ class _Assembly:
         """Return what judges an answer, in the order of judging."""
         answer: list[tuple[str, Any]] = []
         if "return" in self.checks and not self.stream:
-            answer.append(("validate", Output(self.checks["return"], prediction=self.facts.returns_prediction)))
+            judge = PredictionOutput if self.facts.returns_prediction else Output
+            answer.append(("validate", judge(self.checks["return"])))
         if not self.stream and not self.get("batch"):
             if confidence is not None:
                 answer.append(("confidence", Reading(confidence)))
@@ -349,7 +351,11 @@ class _Assembly:
             return None, None
         if budget.enforce == "report":
             return watchdog.perform, None
-        return (hand_off.perform if budget.enforce == "thread" else processes.perform), hand_off.aside
+        if budget.enforce == "thread":
+            return hand_off.perform, hand_off.aside
+        from guardrail.drivers import processes  # noqa: PLC0415 - 10 ms that only guards with processes pay
+
+        return processes.perform, hand_off.aside
 
     def _summarise(self) -> Callable[[Any], Any]:
         audit = self.get("audit")
@@ -389,25 +395,6 @@ def _bound(fn: Any) -> tuple[Any, ...] | None:
     elif inspect.isbuiltin(fn) and not inspect.ismodule(getattr(fn, "__self__", None)):
         parts.append(fn.__self__)
     return tuple(parts) or None
-
-
-def _business_id(
-    guard: Guard, annotations: dict[str, Any], option: str | Callable[..., str] | None
-) -> Callable[[Call], str | None] | None:
-    """Return what finds the user's own key in a bound call: named by the option, or marked `BusinessId`."""
-    if callable(option):
-        compute = option
-        return lambda call: str(compute(*call.args, **call.kwargs))
-    shape = guard.shape
-    if shape is None:
-        return None
-    if option is not None:
-        return markers.finder(shape.positional, option.split("."))
-    for name, annotation in annotations.items():
-        path = markers.path_to(annotation, markers.BusinessId)
-        if path is not None:
-            return markers.finder(shape.positional, [name, *path])
-    return None
 
 
 # ── in words ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,19 @@ from guardrail.control_file import FILE, Stamp, Switch, alone, parse, read, stam
 from guardrail.errors import AuditUnavailable, ConfigError
 from guardrail.settings.values import mode, text
 
-__all__ = ["EVERY", "Switch", "kill", "poll", "reset", "revive", "set_mode", "state_of", "subscribe", "switches"]
+__all__ = [
+    "EVERY",
+    "Switch",
+    "kill",
+    "poll",
+    "reset",
+    "revive",
+    "set_mode",
+    "state_of",
+    "subscribe",
+    "switches",
+    "why_killed",
+]
 
 EVERY: Final = "*"  # addresses every guard
 _MAX_NAME: Final = 300  # characters
@@ -47,6 +59,13 @@ def state_of(guard: str) -> tuple[str | None, bool]:
     own, every = now.get(guard), now.get(EVERY)
     switched = (own and own.mode) or (every and every.mode) or None
     return switched, bool((own and own.killed) or (every and every.killed))
+
+
+def why_killed(guard: str) -> str | None:
+    """Return why a guard is killed, None where it is not or nobody said."""
+    now = switches()
+    found = [switch.reason for name in (guard, EVERY) if (switch := now.get(name)) is not None and switch.killed]
+    return next((reason for reason in found if reason), None)
 
 
 def poll() -> bool:
@@ -83,8 +102,9 @@ def _look(*, wait: bool) -> bool:
 
 
 def subscribe(tell: Callable[[], None]) -> None:
-    """Have a function called, with nothing, after each change that this process sees."""
-    _listeners.append(tell)
+    """Have a function called, with nothing, after each change that this process sees. Twice the same counts once."""
+    if tell not in _listeners:
+        _listeners.append(tell)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -110,9 +130,7 @@ def set_mode(guard: str, new: str | None, by: str, *, known_by: str = "asserted"
     if new is not None:
         new = mode(new, "the mode")
         if new == "killed":
-            raise ConfigError(
-                "a guard is killed with kill(), which asks for a reason", hint='write kill(guard, "why", by)'
-            )
+            raise ConfigError("a guard is killed with kill(), which asks for a reason", hint='write kill(guard, "why", by)')
     return _change(guard, by, known_by, mode=new)
 
 

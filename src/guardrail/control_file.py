@@ -93,9 +93,7 @@ def parse(content: bytes, last_good: Mapping[str, Switch]) -> dict[str, Switch]:
     parsed = {}
     for name, entry in cast("dict[str, dict[str, object] | None]", found).items():
         if not isinstance(entry, dict):
-            notices.say(
-                "control-entry", "an entry of the run-time switches is not understood and passed over", guard=name
-            )
+            notices.say("control-entry", "an entry of the run-time switches is not understood and passed over", guard=name)
             continue
         switched = entry.get("mode")
         if switched is not None and switched not in MODES[:-1]:

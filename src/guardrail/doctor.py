@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -9,7 +10,7 @@ import shutil
 import sqlite3
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -56,11 +57,11 @@ def version() -> str:
         return "unknown: run from a folder, not installed"
 
 
-def examine(to_stdout: Callable[[str], None] | None) -> list[Finding]:
+def examine(*, stdout: bool) -> list[Finding]:
     """Try out everything that is configured.
 
     Args:
-        to_stdout: Prints the test line of a `stdout:` sink; None where stdout has another use.
+        stdout: Whether a `stdout:` sink may print its test line; not where stdout has another use.
 
     Returns:
         What was found, in the order in which it was looked at. A check that fails is itself a finding.
@@ -74,7 +75,7 @@ def examine(to_stdout: Callable[[str], None] | None) -> list[Finding]:
         findings.append(Finding("ok", "settings", "can be used"))
         for what, check in (
             ("home", _home), ("ledger", _ledger), ("review", _review), ("guards", _guards), ("switches", _switches),
-            ("cache", _cache), ("sinks", lambda: _sinks(to_stdout)),
+            ("cache", _cache), ("sinks", lambda: _sinks(stdout=stdout)),
         ):  # fmt: skip
             try:
                 findings += check()
@@ -82,7 +83,7 @@ def examine(to_stdout: Callable[[str], None] | None) -> list[Finding]:
                 findings.append(Finding("bad", what, f"could not be examined: {_reason(error)}"))
     findings += _runtime()
     findings += [
-        Finding("warn", guard or "notice", f"{text} ({count}×)")
+        Finding("warn", guard or "notice", f"{text} (met {count} times)")
         for (guard, topic), (count, text) in notices.counts().items()
         if (guard, topic) != _BROKEN_SWITCHES  # told above
     ]
@@ -107,9 +108,7 @@ def _home() -> Iterator[Finding]:
     elif there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         yield Finding("info", "home", f"{path} is made at the first guarded call")
     else:
-        yield Finding(
-            "bad", "home", f"{path} cannot be made in {there}; set GUARDRAIL_HOME to a folder that can be written"
-        )
+        yield Finding("bad", "home", f"{path} cannot be made in {there}; set GUARDRAIL_HOME to a folder that can be written")
     yield from _ground(path, there)
 
 
@@ -193,9 +192,7 @@ def _guards() -> Iterator[Finding]:
         return
     for name in settings.unmatched_guards(seen):
         known = nearest(name, {address(each) for each in seen} if name.isupper() else seen)
-        yield Finding(
-            "warn", "guards", f"settings name the guard {name}, which is in none of the latest records ({known})"
-        )
+        yield Finding("warn", "guards", f"settings name the guard {name}, which is in none of the latest records ({known})")
 
 
 def _switches() -> Iterator[Finding]:
@@ -240,31 +237,28 @@ def _cache() -> Iterator[Finding]:
         yield Finding("bad", "cache", f"{now.cache_url} did not give back the test key; is it out of memory?")
 
 
-def _sinks(to_stdout: Callable[[str], None] | None) -> Iterator[Finding]:
+def _sinks(*, stdout: bool) -> Iterator[Finding]:
+    from guardrail.delivery.sinks.file import FileSink  # noqa: PLC0415 - as above
+    from guardrail.delivery.sinks.stdout import StdoutSink  # noqa: PLC0415
+
     for name, sink in settings.current().sinks.items():
-        line = json.dumps(
-            {
-                "event": "test",
-                "sink": name,
-                "ts": _moment(clock.wall()),
-                "text": "a test line of guardrail doctor; ignore it",
-            }
-        )
-        if sink.path is None:
-            if to_stdout is not None:
-                to_stdout(line)
-            yield Finding("ok", "sinks", f"{name}: stdout takes a test line")
-            continue
+        test = {"event": "test", "sink": name, "ts": _moment(clock.wall()), "text": "a test line of guardrail doctor"}
+        line = json.dumps(test).encode() + b"\n"
+        where = "stdout" if sink.path is None else str(sink.path)
         try:
-            handle = os.open(sink.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-            with open(handle, "ab") as file:  # noqa: PTH123 - from a descriptor
-                file.write(line.encode() + b"\n")
-                file.flush()
-                os.fsync(handle)
+            if sink.path is None:
+                if stdout:
+                    StdoutSink().write([line])
+            elif sink.path.exists() and not sink.path.is_file():
+                yield Finding("bad", "sinks", f"{name}: {where} is no ordinary file")
+                continue
+            else:
+                with contextlib.closing(FileSink(sink.path)) as file:
+                    file.write([line])
         except OSError as error:
-            yield Finding("bad", "sinks", f"{name}: {sink.path} does not take a test line: {_reason(error)}")
+            yield Finding("bad", "sinks", f"{name}: {where} does not take a test line: {_reason(error)}")
         else:
-            yield Finding("ok", "sinks", f"{name}: {sink.path} takes a test line")
+            yield Finding("ok", "sinks", f"{name}: {where} takes a test line")
 
 
 # -- this installation -------------------------------------------------------------------------------------------------

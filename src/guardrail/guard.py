@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from guardrail import registry
 from guardrail.errors import ConfigError
 from guardrail.shape import shape_of
-from guardrail.spec import Given, check_together, get
+from guardrail.spec import Given, check, check_together, get
 
 if TYPE_CHECKING:
     from guardrail.decision import Decision
@@ -52,23 +52,34 @@ class Guard:
         self.short = short  # made of short forms only, which merge with what stands next to them
         self.kin = kin  # the guard whose function this is under other options
         self._begin()
-        self._configure()
+        self.reconfigure()
         registry.add(self)
 
     def _begin(self) -> None:
         self.kind: Kind = kind_of(self.fn)
         self.shape = shape_of(self.fn)
         self.name = get(self.given, "name") or default_name(self.fn)
-        self.version = get(self.given, "version") or f"auto:{code_hash(self.fn)}"
         self.lock = threading.RLock()
         self.parts: dict[str, Any] = {}  # the state of this function object: checks, answers, flights
+        self.instead: Callable[..., Any] | None = None  # what a test runs in the function's place
         self.wrapper: Callable[[], Any] = lambda: None
         self.variants: list[tuple[Mapping[str, Given], Callable[..., Any]]] = []
-        self._plan: Plan | None = None
+        self.planned: Plan | None = None
+        self._spec: Mapping[str, Given] | None = None
 
-    def _configure(self) -> None:
-        """Put the settings over what the decorator says."""
-        from guardrail.spec import check  # noqa: PLC0415 - keeps the import of spec's names in one line above
+    @property
+    def spec(self) -> Mapping[str, Given]:
+        """The options in force, each with where it came from."""
+        if self._spec is None:
+            self.reconfigure()
+        return self._spec or {}
+
+    def reconfigure(self) -> None:
+        """Put the settings over what the decorator says, and compile again at the next call.
+
+        Raises:
+            ConfigError: They do not go together.
+        """
         from guardrail import settings  # noqa: PLC0415 - settings are read at the first decoration
 
         spec = dict(self.given)
@@ -77,14 +88,14 @@ class Guard:
                 continue
             spec.update(check({name: value}, origin))
         check_together(spec, self.kind, self.name)
-        self.spec = spec
-        if get(spec, "version"):
-            self.version = get(spec, "version")
         if settings.current().cache_url is not None and get(spec, "cache") is not None:
-            self._check_shared()
+            self._check_shared(spec)
+        self.version = get(spec, "version") or f"auto:{code_hash(self.fn)}"
+        self._spec = spec
+        self.planned = None
 
-    def _check_shared(self) -> None:
-        if "name" not in self.spec or "version" not in self.spec:
+    def _check_shared(self, spec: Mapping[str, Given]) -> None:
+        if not (get(spec, "name") and get(spec, "version")):
             raise ConfigError(
                 "a cache that processes share needs to know which function and model an answer belongs to",
                 guard=self.name,
@@ -103,35 +114,40 @@ class Guard:
     @property
     def plan(self) -> Plan:
         """The plan in force; compiled at the first use, and again after a change of mode."""
-        plan = self._plan
+        plan = self.planned
         return self._compile() if plan is None else plan
 
     def _compile(self) -> Plan:
         from guardrail import compiler  # noqa: PLC0415 - pydantic and all the policies are loaded here, not at import
 
         with self.lock:
-            if self._plan is None:
-                self._plan = compiler.compile_plan(self)
-            return self._plan
+            if self.planned is None:
+                self.planned = compiler.compile_plan(self)
+            return self.planned
+
+    def inject(self, instead: Callable[..., Any] | None) -> None:
+        """Run something else in the place of the user's function, for tests; None ends it."""
+        self.instead = instead
+        self.planned = None
 
     def replan(self) -> None:
         """Compile again at the next call: a switch or a setting has changed."""
         with self.lock:
-            self._plan = None
+            self.planned = None
 
     def renew(self) -> None:
         """Begin with new state, as a fresh definition would."""
         with self.lock:
             self.parts.clear()
-            self._configure()
-            self._plan = None
+            self.variants.clear()
+            self._spec = self.planned = None
 
     def after_fork(self) -> None:
         """Begin in a child process: nothing that a lost thread may hold, none of its answers."""
         self.lock = threading.RLock()
         for name in ("cache", "memory"):
             self.parts.pop(name, None)
-        self._plan = None
+        self.planned = None
 
     # ── what users ask ────────────────────────────────────────────────────────────────────────────────────────────────
     @property
@@ -174,9 +190,9 @@ class Guard:
         with self.lock:
             for name in ("cache", "memory"):
                 self.parts.pop(name, None)
-            for state in self.parts.get("states", ()):
+            for state in self.parts.get("states", {}).values():
                 state.reset()
-            self._plan = None
+            self.planned = None
         figures.forget(self)
 
     def __repr__(self) -> str:
@@ -198,7 +214,7 @@ class Guard:
         self.short = False
         self.kin = None
         self._begin()
-        self._configure()
+        self.reconfigure()
         registry.add(self)
 
 

@@ -48,9 +48,19 @@ def guards() -> list[Guard]:
 
 
 def replan() -> None:
-    """Have every guard look at the switches and settings again."""
+    """Have every guard look at the switches again."""
     for guard in guards():
         guard.replan()
+
+
+def reconfigure() -> None:
+    """Have every guard read the settings again.
+
+    Raises:
+        ConfigError: They do not go together with a guard's other options.
+    """
+    for guard in guards():
+        guard.reconfigure()
 
 
 def reset() -> None:

@@ -198,13 +198,18 @@ def warm(fn: Callable[..., Any], *sample: Any) -> None:
         sample: Arguments to run it with; without any, it is not run. Whatever it raises passes.
     """
     guard = guard_of(fn)
-    plan = guard.plan
+    _ = guard.plan  # compiled now
     writer.start()
     lifecycle.arm()
     if get(guard.spec, "review") is not None or get(guard.spec, "confidence") is not None:
         from guardrail.review import queue  # noqa: PLC0415
 
         queue.open_count()
+    budget = get(guard.spec, "budget")
+    if budget is not None and budget.enforce == "process":
+        from guardrail.drivers import processes  # noqa: PLC0415
+
+        processes.warm(guard.fn, guard.name)
     if not sample:
         return
     from guardrail.drivers import rehearsal  # noqa: PLC0415
@@ -259,9 +264,8 @@ def configure(**settings: Any) -> None:
     from guardrail import registry  # noqa: PLC0415
     from guardrail import settings as table  # noqa: PLC0415
 
+    table.on_change(registry.reconfigure)
     table.configure(**settings)
-    for guard in registry.guards():
-        guard.reconfigure()
 
 
 def flush(timeout: clock.Duration = 5) -> bool:

@@ -39,7 +39,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def found(what: str) -> list[tuple[str, str]]:
     """Return what the doctor says of one thing."""
-    return [(each.level, each.text) for each in doctor.examine(None) if each.what == what]
+    return [(each.level, each.text) for each in doctor.examine(stdout=False) if each.what == what]
 
 
 def test_all_is_well(run: Run) -> None:
@@ -95,7 +95,7 @@ def test_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, home: Path
 
 def test_home_leaves_no_trace(home: Path) -> None:
     """The test of writing cleans up after itself."""
-    doctor.examine(None)
+    doctor.examine(stdout=False)
     assert not [each for each in home.iterdir() if each.name.startswith(".doctor")]
 
 
@@ -145,9 +145,7 @@ def test_findings_of_ledger_and_queue_are_passed_on(monkeypatch: pytest.MonkeyPa
 
 def test_switches_are_told(home: Path) -> None:
     """A kill in force explains many a puzzle."""
-    (home / "control.json").write_text(
-        '{"loan": {"killed": true, "reason": "wrong", "by": "ann"}, "b": {"mode": "off"}}'
-    )
+    (home / "control.json").write_text('{"loan": {"killed": true, "reason": "wrong", "by": "ann"}, "b": {"mode": "off"}}')
     told = found("switches")
     assert [level for level, _ in told] == ["warn", "info"]
     assert "loan is killed by ann" in told[0][1]
@@ -181,7 +179,7 @@ def test_notices_are_counted() -> None:
     """What the library said of itself in this process."""
     notices.say("unkeyable", "an argument cannot be keyed", guard="loan")
     notices.say("unkeyable", "an argument cannot be keyed", guard="loan")
-    assert found("loan") == [("warn", "an argument cannot be keyed (2×)")]
+    assert found("loan") == [("warn", "an argument cannot be keyed (met 2 times)")]
 
 
 # -- cache -------------------------------------------------------------------------------------------------------------
@@ -210,9 +208,7 @@ def test_cache_round_trip(server: Path) -> None:
 
 def test_cache_that_refuses_or_is_not_there(server: Path) -> None:
     """A wrong password, a dead server, a server that only listens: red in bounded time, and no secret in the words."""
-    assert cache(f"unix://:swordfish@{server}") == [
-        ("bad", f"unix://***@{server} does not answer: AuthenticationError")
-    ]
+    assert cache(f"unix://:swordfish@{server}") == [("bad", f"unix://***@{server} does not answer: AuthenticationError")]
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
@@ -270,9 +266,7 @@ def test_sqlite_with_the_known_bug_is_mitigated(monkeypatch: pytest.MonkeyPatch)
 
 def test_other_packages_of_the_same_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another distribution that installs `guardrail`, or a stray file of that name, is found."""
-    monkeypatch.setattr(
-        "importlib.metadata.packages_distributions", lambda: {"guardrail": ["guardrail", "guardrail-sdk"]}
-    )
+    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: {"guardrail": ["guardrail", "guardrail-sdk"]})
     (tmp_path / "guardrail.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     told = found("runtime")

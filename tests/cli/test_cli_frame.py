@@ -72,9 +72,7 @@ def test_command_of_a_process(home: Path) -> None:
     env = {**os.environ, "GUARDRAIL_HOME": str(home), "PYTHONIOENCODING": "ascii"}
 
     def ran(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *words], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
-        )
+        return subprocess.run([*COMMAND, *words], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
     assert ran("mode").stdout == "nothing is switched: every guard runs in its configured mode\n"
     killed = ran("kill", "pr\u00eat:pr\u00e9dit", "--reason", "f\u00fcr heute \u2603", "--by", "ann")
@@ -129,7 +127,5 @@ def test_clean_leaves_nothing_that_steers_a_terminal(hostile: str) -> None:
 def printed(markup: str) -> str:
     """Return what a terminal would get, with colours on."""
     out = io.StringIO()
-    Console(file=out, emoji=False, highlight=False, force_terminal=True, width=10_000).print(
-        markup, soft_wrap=True, end=""
-    )
+    Console(file=out, emoji=False, highlight=False, force_terminal=True, width=10_000).print(markup, soft_wrap=True, end="")
     return out.getvalue()

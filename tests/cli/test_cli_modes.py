@@ -41,7 +41,12 @@ def test_mode_is_switched_shown_and_cleared(run: Run) -> None:
     }  # fmt: skip
     assert "configured mode again" in run("mode", "loan", "--clear").output
     assert "nothing is switched for loan" in run("mode", "loan").output
-    assert json.loads(run("mode", "loan", "--json").output) == {"guard": "loan", "mode": None, "killed": False}
+    assert json.loads(run("mode", "loan", "--json").output) == {
+        "guard": "loan",
+        "mode": None,
+        "killed": False,
+        "reason": None,
+    }
 
 
 def test_kill_and_revive(run: Run) -> None:
@@ -53,7 +58,7 @@ def test_kill_and_revive(run: Run) -> None:
     listed = run("mode").output
     assert "wrong since noon" in listed
     assert "ann" in listed
-    assert run("mode", "loan").output == "loan: killed\n"
+    assert run("mode", "loan").output == "loan: killed (wrong since noon)\n"
     assert "loan runs again" in run("revive", "loan").output
     assert control.state_of("loan") == (None, False)
 

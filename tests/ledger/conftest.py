@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from guardrail import notices, settings
 from guardrail.ledger import writer
 from guardrail.telemetry import stats
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the stand-ins beside this file, in child processes too
 
 
 @pytest.fixture(autouse=True)

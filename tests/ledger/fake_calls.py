@@ -7,7 +7,8 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from guardrail import call
+from guardrail import call, lifecycle
+from guardrail.ledger import writer
 from guardrail.ledger.entry import Entry
 
 
@@ -29,6 +30,12 @@ def make_entry(plan: Any = None, **parts: Any) -> Entry:
         "snapshot": b"(x)", "output": 0.5, "confidence": 0.9, "attempts": 1, "extra": None,
     }  # fmt: skip
     return Entry(**(plain | parts))
+
+
+def call_once() -> None:
+    """Make one call in a process that ends right afterwards."""
+    lifecycle.arm()
+    writer.push(make_entry())
 
 
 def until(true: Callable[[], Any], seconds: float = 10.0) -> Any:

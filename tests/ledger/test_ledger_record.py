@@ -13,6 +13,7 @@ import pytest
 from fake_calls import make_entry, make_plan
 
 from guardrail.call import Principal, decision_id
+from guardrail.content.encoding import digest as content_digest
 from guardrail.errors import InvalidInput
 from guardrail.ledger import record
 
@@ -23,7 +24,8 @@ AROUND = {"service": "loans", "origin": "test", "host": "h", "pid": 7, "sdk": "1
 def made(plan: Any = None, *, key: bytes | None = KEY, **parts: Any) -> dict[str, Any]:
     """Return the record that a call with these parts gets, read back from its line."""
     entry = make_entry(plan, **parts)
-    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, key), 12)
+    keyed = None if key is None else record.keyed_hash(key)
+    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, keyed), 12)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert len(line) <= record.LINE_LIMIT
@@ -34,7 +36,7 @@ def made(plan: Any = None, *, key: bytes | None = KEY, **parts: Any) -> dict[str
 def test_an_ordinary_call_is_recorded_whole() -> None:
     """Every field of an ordinary record, compared whole."""
     entry = make_entry(make_plan(tags={"team": "credit"}), seq=3, at=1_700_000_000.25, took=0.0123456789)
-    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, KEY), 12)
+    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, record.keyed_hash(KEY)), 12)
     assert orjson.loads(line) == {
         "v": 1, "id": decision_id(1_700_000_000.25, 3), "seq": 12, "ts": "2023-11-14T22:13:20.250000Z",
         "event": "call", "outcome": "answered", "guard": "credit:predict", "version": "3.2.0", "plan": "d1", "mode": "enforce",
@@ -93,6 +95,12 @@ def test_a_confidence_that_is_no_number_stays_visible() -> None:
     assert made(confidence=1.5)["confidence"] == 1.5
 
 
+def test_an_answer_that_is_not_kept_is_described() -> None:
+    """A mapping says what the answer was like; an empty one says nothing, and then there is no output at all."""
+    assert made(output={"type": "Frame", "digest": b"\x01\xff", "size": 9})["output"] == {"type": "Frame", "digest": "01ff", "size": 9}
+    assert "output" not in made(output={})
+
+
 def test_an_enum_is_recorded_by_its_value() -> None:
     """An enum's value is the answer that a reader understands."""
     assert made(output=Enum("Answer", {"yes": "YES"}).yes)["output"] == {"value": "YES"}  # type: ignore[attr-defined]
@@ -146,6 +154,11 @@ def test_plain_input_is_kept_only_where_the_guard_asks_for_it() -> None:
 def test_without_a_key_there_is_no_digest() -> None:
     """An input is never digested without a key, since anyone could then try out what it was."""
     assert made(key=None)["input"] == {"size": 3, "schema": "applicant: Applicant"}
+
+
+def test_digests_are_those_of_the_content_room() -> None:
+    """The shortcut for many digests under one key gives what `content` gives."""
+    assert made(snapshot=b"x" * 1_000)["input"]["digest"] == content_digest(b"x" * 1_000, key=KEY).hex()
 
 
 def test_a_row_belongs_to_its_batch() -> None:

@@ -220,6 +220,17 @@ def test_another_home_begins_another_lane(home: Path, monkeypatch: pytest.Monkey
     assert [each["event"] for each in reader.read(tmp_path / "other")] == ["config", "config", "call"]
 
 
+def test_audit_off_keeps_counts_only(home: Path) -> None:
+    """A guard without audit is counted and leaves no record, except where its ending had to be durable first."""
+    plan = make_plan(durability="off")
+    writer.push(make_entry(plan))
+    assert writer.flush(5)
+    assert not home.exists()
+    assert stats.of("credit:predict")["calls"] == 1
+    assert writer.acknowledge(make_entry(plan, outcome="refused")).result(5) is None
+    assert [each["outcome"] for each in calls_in(home)] == ["refused"]
+
+
 def test_a_failing_tap_stops_nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exporter that raises is counted; records are written all the same."""
 

@@ -7,12 +7,12 @@ from types import GeneratorType, SimpleNamespace
 
 import pytest
 
-from guardrail import clock, notices
+from guardrail import clock
 from guardrail.asks import AGAIN, ANSWERED, Do, Sleep, Wait
 from guardrail.call import Call, current
 
 
-class World:
+class FakeClock:
     """Time and chance in the hands of a test. A sleep moves the time on; `slept` lists them all."""
 
     def __init__(self):
@@ -39,19 +39,12 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch):
+def fake_clock(monkeypatch):
     """The clock of the library, in the test's hands."""
-    world = World()
+    fake_clock = FakeClock()
     for name in ("now", "wall", "chance", "sleep", "asleep"):
-        monkeypatch.setattr(clock, name, getattr(world, name))
-    return world
-
-
-@pytest.fixture(autouse=True)
-def _fresh_notices():
-    notices.reset()
-    yield
-    notices.reset()
+        monkeypatch.setattr(clock, name, getattr(fake_clock, name))
+    return fake_clock
 
 
 class Driven:

@@ -63,7 +63,10 @@ def test_a_budget_is_a_frozen_value():
     [
         (Budget("250ms"), "Budget('250ms')"),
         (Budget(10), "Budget('10s')"),
-        (Budget("1s", attempt="300ms", reserve=0.5, max_abandoned=2), "Budget('1s', attempt='300ms', reserve=0.5, max_abandoned=2)"),
+        (
+            Budget("1s", attempt="300ms", reserve=0.5, max_abandoned=2),
+            "Budget('1s', attempt='300ms', reserve=0.5, max_abandoned=2)",
+        ),
         (Budget("1s", enforce="report"), "Budget('1s', enforce='report')"),
         (Budget("1s", enforce="report", on_late="raise"), "Budget('1s', enforce='report', on_late='raise')"),
     ],
@@ -136,7 +139,7 @@ def test_a_call_ends_its_budget_after_its_start():
     ],
 )
 def test_time_is_kept_for_what_follows_a_hung_function(budget, kept):
-    """Attempts end before the call does, by the reserve: its share, 10 ms at the least, no more than half because of that."""
+    """Attempts end before the call does, by the reserve: its share, but 10 ms or half of it all at the least."""
     call = a_call()
     Deadline(budget, "loans", reserve_needed=True).enter(call)
     assert call.last_moment == pytest.approx(100 + budget.total)

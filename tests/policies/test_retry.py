@@ -117,7 +117,11 @@ def test_the_option_is_a_value():
     assert hash(Retry(2)) == hash(Retry(2)) != hash(Retry(3))
     with pytest.raises(AttributeError):
         Retry().attempts = 5
-    for option in (Retry(2, on=[KeyError]), Retry(on=lambda error: "again" in str(error)), Retry.of(tenacity.Retrying())):
+    for option in (
+        Retry(2, on=[KeyError]),
+        Retry(on=lambda error: "again" in str(error)),
+        Retry.of(tenacity.Retrying()),
+    ):
         copy = cloudpickle.loads(cloudpickle.dumps(option))
         assert (copy.attempts, copy.wait, copy.budget) == (option.attempts, option.wait, option.budget)
     assert cloudpickle.loads(cloudpickle.dumps(Retry(2, on=[KeyError]))) == Retry(2, on=[KeyError])
@@ -131,7 +135,7 @@ def test_the_text_of_an_option_is_the_same_in_every_process():
 
 
 # ── what is tried again ───────────────────────────────────────────────────────────────────────────────────────────────
-def test_a_transient_error_is_tried_again(world, driven):
+def test_a_transient_error_is_tried_again(fake_clock, driven):
     """The answer of the second attempt is the answer of the call."""
     fn = Flaky(ConnectionResetError("gone"))
     guard = driven(fn, retrying())
@@ -139,7 +143,7 @@ def test_a_transient_error_is_tried_again(world, driven):
     assert (fn.calls, guard.last.attempts, guard.last.stop_reason) == (2, 2, None)
 
 
-def test_the_original_exception_is_raised(world, driven):
+def test_the_original_exception_is_raised(fake_clock, driven):
     """Same object, type, args and traceback, and one note that says how often and why it stopped."""
     error = ConnectionResetError(104, "reset")
     guard = driven(always(error), retrying(attempts=3))
@@ -155,7 +159,7 @@ def test_the_original_exception_is_raised(world, driven):
     assert frames[-1] == "__call__"
 
 
-def test_an_exception_object_raised_again_and_again_keeps_one_note(world, driven):
+def test_an_exception_object_raised_again_and_again_keeps_one_note(fake_clock, driven):
     """A singleton exception does not collect a note for each call."""
     error = TimeoutError()
     for _ in range(3):
@@ -167,7 +171,7 @@ def test_an_exception_object_raised_again_and_again_keeps_one_note(world, driven
     assert len(error.__notes__) == 2
 
 
-def test_an_attempt_that_was_not_repeated_gets_no_note(world, driven):
+def test_an_attempt_that_was_not_repeated_gets_no_note(fake_clock, driven):
     """Where nothing was tried again and nothing was held back, the exception stays as it is."""
     for error, options in ((ValueError("bad"), {}), (TimeoutError(), {"attempts": 1})):
         guard = driven(always(error), retrying(**options))
@@ -182,7 +186,7 @@ def test_an_attempt_that_was_not_repeated_gets_no_note(world, driven):
     "ending", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, type("Own", (BaseException,), {})]
 )
 @pytest.mark.parametrize("option", [Retry(5, on=lambda _: True), tenacity.Retrying(retry=tenacity.retry_always)])
-def test_what_is_no_exception_passes_at_once(world, driven, ending, option):
+def test_what_is_no_exception_passes_at_once(fake_clock, driven, ending, option):
     """Neither our predicate nor a tenacity strategy is even asked: no interrupt is swallowed, no cancelled task goes on."""
     fn = always(ending())
     with pytest.raises(ending):
@@ -192,9 +196,17 @@ def test_what_is_no_exception_passes_at_once(world, driven, ending, option):
 
 @pytest.mark.parametrize(
     "error",
-    [InvalidInput("x"), AccessDenied("x"), Deferred("x"), ConfigError("x"), CircuitOpen("x"), LimitExceeded("x"), InvalidOutput("x")],
+    [
+        InvalidInput("x"),
+        AccessDenied("x"),
+        Deferred("x"),
+        ConfigError("x"),
+        CircuitOpen("x"),
+        LimitExceeded("x"),
+        InvalidOutput("x"),
+    ],
 )
-def test_our_own_refusals_are_not_tried_again(world, driven, error):
+def test_our_own_refusals_are_not_tried_again(fake_clock, driven, error):
     """They would say the same again; a refusal of which nobody knows when it ends too."""
     for option in (Retry(3), tenacity.Retrying(stop=tenacity.stop_after_attempt(3))):
         if isinstance(error, InvalidOutput) and not isinstance(option, Retry):
@@ -205,18 +217,18 @@ def test_our_own_refusals_are_not_tried_again(world, driven, error):
         assert fn.calls == 1
 
 
-def test_a_wrong_output_is_tried_again_if_it_is_named(world, driven):
+def test_a_wrong_output_is_tried_again_if_it_is_named(fake_clock, driven):
     """A language model may do better the second time."""
     fn = Flaky(InvalidOutput("x"))
     assert driven(fn, retrying(on=[InvalidOutput]))() == "answer"
 
 
-def test_an_open_breaker_is_waited_for_if_that_fits(world, driven):
+def test_an_open_breaker_is_waited_for_if_that_fits(fake_clock, driven):
     """With a known end inside the deadline it is worth waiting; it costs no token, since it cost the dependency nothing."""
     fn = Flaky(CircuitOpen("x", retry_after=2.0))
     guard = driven(fn, retrying(), deadline=10)
     assert guard() == "answer"
-    assert world.slept == [2.0]
+    assert fake_clock.slept == [2.0]
     assert guard.policies[0].budget.tokens == 10
     guard = driven(always(CircuitOpen("x", retry_after=2.0)), retrying(attempts=9), deadline=1)
     with pytest.raises(CircuitOpen):
@@ -224,7 +236,7 @@ def test_an_open_breaker_is_waited_for_if_that_fits(world, driven):
     assert guard.last.stop_reason == "retry_after"
 
 
-def test_refused_attempts_count_as_attempts(world, driven):
+def test_refused_attempts_count_as_attempts(fake_clock, driven):
     """A refusal that is always nearly over does not keep a call going for ever."""
     refused = Flaky()
 
@@ -237,14 +249,15 @@ def test_refused_attempts_count_as_attempts(world, driven):
     with pytest.raises(LimitExceeded):
         guard()
     assert (refused.calls, guard.last.attempts, guard.last.stop_reason) == (4, 0, "attempts")
+    assert not hasattr(guard.last.error, "__notes__")  # nothing was tried
 
 
-def test_a_late_attempt_is_tried_again_while_there_is_time(world, driven):
+def test_a_late_attempt_is_tried_again_while_there_is_time(fake_clock, driven):
     """The deadline of one attempt is transient; the deadline of the call is the end."""
 
     def slow():
-        world.time += 1
-        if world.time < 1002:
+        fake_clock.time += 1
+        if fake_clock.time < 1002:
             raise BudgetExceeded("late")
         return "answer"
 
@@ -255,21 +268,21 @@ def test_a_late_attempt_is_tried_again_while_there_is_time(world, driven):
     assert (guard.last.attempts, guard.last.stop_reason) == (1, "deadline")
 
 
-def test_a_call_of_the_wrong_shape_is_not_tried_again(world, driven):
+def test_a_call_of_the_wrong_shape_is_not_tried_again(fake_clock, driven):
     """Python refused the arguments; it will again."""
-    guard = driven(always(TypeError("missing")), retrying(on=[TypeError]))
-    guard._begin = lambda args, begin=guard._begin: (setattr(pair := begin(args), "x", 0) if False else _misshapen(begin(args)))
+
+    class Validation:
+        def enter(self, call):
+            call.misshapen = True
+            raise TypeError
+
+    guard = driven(Flaky(), retrying(on=[TypeError]), Validation())
     with pytest.raises(TypeError):
         guard()
-    assert guard.last.attempts == 1
+    assert guard.last.stop_reason == "not_retryable"
 
 
-def _misshapen(pair):
-    pair[0].misshapen = True
-    return pair
-
-
-def test_on_says_what_is_transient(world, driven):
+def test_on_says_what_is_transient(fake_clock, driven):
     """Types replace the default, and so does a predicate."""
     assert driven(Flaky(KeyError()), retrying(on=[KeyError, LookupError]))() == "answer"
     with pytest.raises(TimeoutError):
@@ -279,7 +292,7 @@ def test_on_says_what_is_transient(world, driven):
         driven(Flaky(RuntimeError("no")), retrying(on=lambda error: "again" in str(error)))()
 
 
-def test_a_predicate_that_fails_loses_nothing(world, driven):
+def test_a_predicate_that_fails_loses_nothing(fake_clock, driven):
     """The function's own exception is raised, and the bug is said once."""
 
     def broken(error):
@@ -293,45 +306,45 @@ def test_a_predicate_that_fails_loses_nothing(world, driven):
 
 
 # ── how long between ──────────────────────────────────────────────────────────────────────────────────────────────────
-def test_the_pause_is_drawn_from_a_range_that_doubles(world, driven):
+def test_the_pause_is_drawn_from_a_range_that_doubles(fake_clock, driven):
     """Full jitter: even in [0, wait * 2 ** n], never beyond max_wait."""
-    world.dice = 1.0
+    fake_clock.dice = 1.0
     with pytest.raises(TimeoutError):
         driven(always(TimeoutError()), retrying(attempts=6, wait="100ms", max_wait="500ms"))()
-    assert world.slept == pytest.approx([0.1, 0.2, 0.4, 0.5, 0.5])
-    world.slept.clear()
-    world.dice = 0.0
+    assert fake_clock.slept == pytest.approx([0.1, 0.2, 0.4, 0.5, 0.5])
+    fake_clock.slept.clear()
+    fake_clock.dice = 0.0
     with pytest.raises(TimeoutError):
         driven(always(TimeoutError()), retrying(attempts=3))()
-    assert world.slept == [0, 0]
+    assert fake_clock.slept == [0, 0]
 
 
-def test_a_thousand_attempts_do_not_overflow(world, driven):
+def test_a_thousand_attempts_do_not_overflow(fake_clock, driven):
     """The doubling stops somewhere."""
-    world.dice = 0.0
+    fake_clock.dice = 0.0
     fn = always(TimeoutError())
     with pytest.raises(TimeoutError):
         driven(fn, retrying(attempts=1500))()
     assert fn.calls == 1500
 
 
-def test_no_pause_ends_after_the_deadline(world, driven):
+def test_no_pause_ends_after_the_deadline(fake_clock, driven):
     """Instead of it the call ends, while the fallback still has time."""
-    world.dice = 1.0
+    fake_clock.dice = 1.0
     guard = driven(always(TimeoutError()), retrying(attempts=9, wait="1s"), deadline=4)
     with pytest.raises(TimeoutError) as caught:
         guard()
-    assert world.slept == [1, 2]
+    assert fake_clock.slept == [1, 2]
     assert guard.last.stop_reason == "deadline"
     assert caught.value.__notes__ == ["guardrail: tried 3 times in 3.00 s; stopped: deadline (bureau)"]
 
 
-def test_no_attempt_begins_that_has_no_time(world, driven):
+def test_no_attempt_begins_that_has_no_time(fake_clock, driven):
     """What an attempt usually takes is known from those that succeeded lately."""
     policy = retrying(attempts=2, wait=0, max_wait="1s")
 
     def answers():
-        world.time += 0.3
+        fake_clock.time += 0.3
         return "answer"
 
     with pytest.raises(TimeoutError):
@@ -345,19 +358,21 @@ def test_no_attempt_begins_that_has_no_time(world, driven):
 
 
 @pytest.mark.parametrize("header", ["3", "3.0", "date"])
-def test_retry_after_is_honoured(world, driven, header):
+def test_retry_after_is_honoured(fake_clock, driven, header):
     """Seconds or a date: the pause is as long as the sender asks."""
-    text = email.utils.formatdate(world.wall() + 3, usegmt=True) if header == "date" else header
+    text = email.utils.formatdate(fake_clock.wall() + 3, usegmt=True) if header == "date" else header
     error = urllib.error.HTTPError("http://x", 503, "busy", {"Retry-After": text}, io.BytesIO())
     assert driven(Flaky(error), retrying(), deadline=60)() == "answer"
-    assert world.slept == pytest.approx([3.0], abs=1)  # an HTTP date has whole seconds
+    assert fake_clock.slept == pytest.approx([3.0], abs=1)  # an HTTP date has whole seconds
 
 
-def test_a_retry_after_that_does_not_fit_ends_the_call(world, driven):
+def test_a_retry_after_that_does_not_fit_ends_the_call(fake_clock, driven):
     """Neither past the deadline nor, without one, longer than max_wait."""
     for deadline, asked, fits in ((10, 11, False), (10, 9, True), (None, 6, False), (None, 5, True)):
         error = httpx.HTTPStatusError(
-            "", request=httpx.Request("GET", "http://x"), response=httpx.Response(429, headers={"Retry-After": str(asked)})
+            "",
+            request=httpx.Request("GET", "http://x"),
+            response=httpx.Response(429, headers={"Retry-After": str(asked)}),
         )
         guard = driven(Flaky(error), retrying(), deadline=deadline)
         if fits:
@@ -372,7 +387,14 @@ def test_a_retry_after_that_does_not_fit_ends_the_call(world, driven):
 def test_what_a_sender_asks_for_is_read_with_care():
     """Ours, a timedelta, botocore's dictionary; nonsense is no answer."""
     assert retry_after(CircuitOpen(retry_after=1.5)) == 1.5
-    for own, seconds in ((timedelta(seconds=2), 2), (3, 3), (-1, None), (float("nan"), None), (True, None), ("4", None)):
+    for own, seconds in (
+        (timedelta(seconds=2), 2),
+        (3, 3),
+        (-1, None),
+        (float("nan"), None),
+        (True, None),
+        ("4", None),
+    ):
         error = RuntimeError()
         error.retry_after = own
         assert retry_after(error) == seconds
@@ -387,7 +409,7 @@ def test_what_a_sender_asks_for_is_read_with_care():
 
 
 # ── how often ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-def test_an_outage_is_not_multiplied(world, driven):
+def test_an_outage_is_not_multiplied(fake_clock, driven):
     """1,000 calls of 3 attempts each against a dead dependency make about 1,003 requests, not 3,000."""
     fn = always(ConnectionRefusedError())
     guard = driven(fn, retrying(attempts=3))
@@ -400,7 +422,7 @@ def test_an_outage_is_not_multiplied(world, driven):
 
 
 @pytest.mark.parametrize("attempts", [2, 3, 5, 8, 30])
-def test_the_retries_of_one_caller_work_from_the_first_call(world, driven, attempts):
+def test_the_retries_of_one_caller_work_from_the_first_call(fake_clock, driven, attempts):
     """A full budget suffices for every attempt of one call."""
     fn = always(TimeoutError())
     with pytest.raises(TimeoutError):
@@ -408,7 +430,7 @@ def test_the_retries_of_one_caller_work_from_the_first_call(world, driven, attem
     assert fn.calls == attempts
 
 
-def test_successes_earn_retries_back(world, driven):
+def test_successes_earn_retries_back(fake_clock, driven):
     """After an outage the dependency's successes pay for further retries, ten for one."""
     policy = retrying(attempts=2)
     for _ in range(50):
@@ -473,7 +495,7 @@ print(json.dumps(seen))
     assert json.loads(done.stdout) == [False, False, True]
 
 
-def test_a_tenacity_object_rules(world, driven):
+def test_a_tenacity_object_rules(fake_clock, driven):
     """Its stop, wait, retry and its hooks before, after and before_sleep are all heard."""
     heard = []
     own = tenacity.Retrying(
@@ -492,7 +514,7 @@ def test_a_tenacity_object_rules(world, driven):
     guard = driven(unlucky, retrying(own))
     with pytest.raises(KeyError) as caught:
         guard()
-    assert world.slept == [2, 3, 4]
+    assert fake_clock.slept == [2, 3, 4]
     assert guard.last.stop_reason == "attempts"
     assert "tried 4 times" in caught.value.__notes__[0]
     assert heard == [
@@ -507,19 +529,19 @@ def test_a_tenacity_object_rules(world, driven):
     assert fn.calls == 1
 
 
-def test_tenacity_is_bounded_by_the_deadline_too(world, driven):
+def test_tenacity_is_bounded_by_the_deadline_too(fake_clock, driven):
     """Whatever it would like to wait, and its hooks are not told of a pause that does not come."""
     heard = []
     own = tenacity.Retrying(wait=tenacity.wait_fixed(2), before_sleep=lambda state: heard.append(state.attempt_number))
     guard = driven(always(TimeoutError()), retrying(own), deadline=5)
     with pytest.raises(TimeoutError):
         guard()
-    assert world.slept == [2, 2]
+    assert fake_clock.slept == [2, 2]
     assert heard == [1, 2]
     assert guard.last.stop_reason == "deadline"
 
 
-def test_an_endless_tenacity_object_is_bounded_by_the_retry_budget(world, driven):
+def test_an_endless_tenacity_object_is_bounded_by_the_retry_budget(fake_clock, driven):
     """stop_never does not multiply an outage for ever."""
     guard = driven(always(TimeoutError()), retrying(tenacity.Retrying(wait=tenacity.wait_fixed(1))))
     with pytest.raises(TimeoutError):
@@ -527,15 +549,15 @@ def test_an_endless_tenacity_object_is_bounded_by_the_retry_budget(world, driven
     assert guard.last.stop_reason == "retry_budget"
 
 
-def test_stop_after_delay_counts_from_the_start_of_the_call(world, driven):
+def test_stop_after_delay_counts_from_the_start_of_the_call(fake_clock, driven):
     """On the library's clock."""
     own = tenacity.Retrying(stop=tenacity.stop_after_delay(5), wait=tenacity.wait_fixed(2))
     with pytest.raises(TimeoutError):
         driven(always(TimeoutError()), retrying(own))()
-    assert world.slept == [2, 2, 2]
+    assert fake_clock.slept == [2, 2, 2]
 
 
-def test_a_retry_error_of_the_users_own_is_raised(world, driven):
+def test_a_retry_error_of_the_users_own_is_raised(fake_clock, driven):
     """The default RetryError is not: the original exception is."""
 
     class GaveUp(tenacity.RetryError):
@@ -556,7 +578,7 @@ def test_a_retry_error_of_the_users_own_is_raised(world, driven):
     assert guard.last.stop_reason == "attempts"
 
 
-def test_a_result_may_be_tried_again_by_tenacity(world, driven):
+def test_a_result_may_be_tried_again_by_tenacity(fake_clock, driven):
     """A strategy that looks at results sees them, and RetryError ends it if none will do."""
     answers = iter([None, None, 7])
     own = tenacity.Retrying(retry=tenacity.retry_if_result(lambda value: value is None), stop=tenacity.stop_after_attempt(3))
@@ -586,7 +608,7 @@ def test_only_strategies_that_look_at_results_cost_a_success_anything(strategy, 
     assert retrying(tenacity.Retrying(retry=strategy))._judges_results is looks
 
 
-def test_a_disabled_tenacity_object_retries_nothing(world, driven):
+def test_a_disabled_tenacity_object_retries_nothing(fake_clock, driven):
     """enabled=False is heard."""
     fn = always(TimeoutError())
     with pytest.raises(TimeoutError):
@@ -594,7 +616,7 @@ def test_a_disabled_tenacity_object_retries_nothing(world, driven):
     assert fn.calls == 1
 
 
-def test_the_sleep_of_a_tenacity_object_is_used(world, driven):
+def test_the_sleep_of_a_tenacity_object_is_used(fake_clock, driven):
     """A function that sleeps its own way goes on doing so, awaited where it has to be."""
     slept = []
 
@@ -607,10 +629,10 @@ def test_the_sleep_of_a_tenacity_object_is_used(world, driven):
     own = tenacity.AsyncRetrying(sleep=asleep, wait=tenacity.wait_fixed(2))
     assert asyncio.run(driven(Flaky(OSError()).later, retrying(own)).later()) == "answer"
     assert slept == [2, ("async", 2)]
-    assert world.slept == []
+    assert fake_clock.slept == []
 
 
-def test_an_async_tenacity_object_may_have_async_hooks(world, driven):
+def test_an_async_tenacity_object_may_have_async_hooks(fake_clock, driven):
     """Each of its parts is awaited."""
     heard = []
 
@@ -631,15 +653,15 @@ def test_an_async_tenacity_object_may_have_async_hooks(world, driven):
     guard = driven(fn.later, retrying(own))
     with pytest.raises(OSError):
         asyncio.run(guard.later())
-    assert (fn.calls, heard, world.slept, guard.last.stop_reason) == (3, [1, 2], [2, 2], "attempts")
+    assert (fn.calls, heard, fake_clock.slept, guard.last.stop_reason) == (3, [1, 2], [2, 2], "attempts")
     with pytest.raises(ConfigError, match="give it a tenacity.Retrying"):
         driven(always(OSError()), retrying(own))()
 
 
-def test_an_async_tenacity_object_without_waiting_parts_serves_a_plain_function(world, driven):
+def test_an_async_tenacity_object_without_waiting_parts_serves_a_plain_function(fake_clock, driven):
     """Only what really waits needs an event loop."""
     assert driven(Flaky(OSError()), retrying(tenacity.AsyncRetrying(wait=tenacity.wait_fixed(1))))() == "answer"
-    assert world.slept == [1]
+    assert fake_clock.slept == [1]
 
 
 def test_tasks_that_share_a_tenacity_object_do_not_disturb_each_other(driven):
@@ -682,7 +704,7 @@ def test_a_cancelled_pause_ends_the_call_and_leaves_nothing(driven):
     assert isinstance(guard.last.error, asyncio.CancelledError)
 
 
-def test_no_state_of_a_call_stays_behind(world, driven):
+def test_no_state_of_a_call_stays_behind(fake_clock, driven):
     """Neither a success nor a failure after retries leaves the arguments or the exception on the call."""
     policy = retrying(attempts=2)
     for fn in (Flaky(TimeoutError()), always(TimeoutError()), Flaky(TimeoutError(), ValueError())):
@@ -694,7 +716,7 @@ def test_no_state_of_a_call_stays_behind(world, driven):
         assert guard.last.tries is None
 
 
-def test_an_observer_can_ask_without_spending(world):
+def test_an_observer_can_ask_without_spending(fake_clock):
     """What would be tried again is known without a token."""
     policy = retrying(attempts=2)
     assert policy.would_retry(TimeoutError())
@@ -787,7 +809,8 @@ def test_the_final_relatives_of_transient_errors_are_final():
 
 
 @pytest.mark.parametrize(
-    ("name", "transient"), [("UNAVAILABLE", True), ("DEADLINE_EXCEEDED", True), ("RESOURCE_EXHAUSTED", True), ("NOT_FOUND", False)]
+    ("name", "transient"),
+    [("UNAVAILABLE", True), ("DEADLINE_EXCEEDED", True), ("RESOURCE_EXHAUSTED", True), ("NOT_FOUND", False)],
 )
 def test_grpc_codes_are_read(name, transient):
     """A code is a method there."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail import settings
+from guardrail import settings, spec
 from guardrail.errors import ConfigError
 from guardrail.settings.guards import IN_CODE, LATER, OPTIONS, address
 
@@ -68,14 +68,25 @@ def test_exact_names_in_code_and_file(fresh: Path) -> None:
 def test_stronger_source_wins_and_the_nearer_within_it(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:
     """A variable for all guards beats configure() for one; within one source the one guard is meant."""
     (fresh / "guardrail.toml").write_text('audit = "sync"\n[guard.loan]\nmode = "off"\naudit = "buffered"\n')
-    settings.configure(mode="killed", guards={"loan": {"mode": "enforce"}})
+    settings.configure(mode="off", guards={"loan": {"mode": "enforce"}})
     assert settings.for_guard("loan") == {"mode": ("enforce", "configure()"), "audit": ("buffered", "guardrail.toml")}
-    assert settings.for_guard("other") == {"mode": ("killed", "configure()"), "audit": ("sync", "guardrail.toml")}
+    assert settings.for_guard("other") == {"mode": ("off", "configure()"), "audit": ("sync", "guardrail.toml")}
     monkeypatch.setenv("GUARDRAIL_MODE", "observe")
     settings.configure()
     assert settings.for_guard("loan")["mode"] == ("observe", "environment")
     monkeypatch.setenv("GUARDRAIL_GUARD__LOAN__MODE", "enforce")
     settings.configure()
+    assert settings.for_guard("loan")["mode"] == ("enforce", "environment")
+
+
+def test_no_setting_opens_a_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed by any source, for one guard or for all, it stays killed whatever stronger sources say of its mode."""
+    settings.configure(mode="killed", guards={"loan": {"mode": "enforce"}})
+    monkeypatch.setenv("GUARDRAIL_MODE", "observe")
+    monkeypatch.setenv("GUARDRAIL_GUARD__LOAN__MODE", "enforce")
+    settings.configure()
+    assert settings.for_guard("loan")["mode"] == ("killed", "configure()")
+    settings.configure(mode=None)
     assert settings.for_guard("loan")["mode"] == ("enforce", "environment")
 
 
@@ -159,3 +170,23 @@ def test_unmatched_guards(monkeypatch: pytest.MonkeyPatch) -> None:
     settings.configure(guards={"app:x": {"retry": 2}, "app_x": {"retry": 2}})
     assert settings.unmatched_guards(["loan", "churn", "app:x"]) == ["CHURM", "app_x"]
     assert settings.unmatched_guards([]) == ["CHURM", "LOAN", "app:x", "app_x"]
+
+
+def test_options_are_those_of_the_decorator() -> None:
+    """Every option of `guarded` is either set from outside, or known as one that only code can give, or as a later one."""
+    assert set(OPTIONS) | set(IN_CODE) == set(spec.CHECKS)
+    assert set(LATER) == set(spec.LATER)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("budget", each) for each in ("250ms", "0.25", "none")), ("cache", "10m"), ("retry", "3"), ("retry", "none"),
+        ("breaker", "true"), ("breaker", "none"), ("limit", "8"), ("confidence", "0.8"), ("confidence", "0"),
+        ("review", "loans"), ("mode", "killed"), ("audit", "sync"), ("batch", "true"), ("kind", "llm"), ("owner", "team"),
+        ("runbook", "https://x"), ("version", "none"), ("validate", "off"), ("limit", "none"), ("cache", "none"),
+    ],
+)  # fmt: skip
+def test_what_settings_give_the_decorator_takes(option: str, value: str) -> None:
+    """No text is accepted here that a guard then refuses."""
+    assert option in spec.check({option: given(option, value)}, "environment")

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from guardrail import settings
 from guardrail.errors import ConfigError
+from guardrail.ledger import record
+from guardrail.settings.sinks import EVENTS
 from guardrail.settings.table import TABLE, variable
 
 REDIS = "redis://user:hunter2@cache.example:6379/0"
@@ -247,9 +249,7 @@ def test_disabled(word: object, meant: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["service", "mode", "audit", "log", "disabled", "cache_url", "home"])
-@pytest.mark.parametrize(
-    "value", [3.5, b"hunter2", ["hunter2"], "hunter2\x1b[31m" * 2, "hunter2" * 5000, "hunter2\udcff"]
-)
+@pytest.mark.parametrize("value", [3.5, b"hunter2", ["hunter2"], "hunter2\x1b[31m" * 2, "hunter2" * 5000, "hunter2\udcff"])
 def test_hostile_values_are_refused_without_repeating_them(name: str, value: object) -> None:
     """Wrong types, control characters, endless text and bytes that are not UTF-8: clear, named, never echoed."""
     said = refused(**{name: value})
@@ -502,3 +502,8 @@ def test_settings_are_frozen() -> None:
     with pytest.raises(TypeError):
         now.sinks["x"] = None  # type: ignore[index]
     assert copy.copy(now) == now
+
+
+def test_events_are_those_of_the_ledger() -> None:
+    """A route can ask for every kind of event that there is, and for no other."""
+    assert set(EVENTS) == record.EVENTS

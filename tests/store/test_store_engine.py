@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, select
 
+from guardrail import settings
 from guardrail.store import engine, file_lock
 from guardrail.store.changes import Changes
 from guardrail.store.engine import StoreError
@@ -112,7 +113,7 @@ def test_another_home_is_another_store(home: Path, monkeypatch: pytest.MonkeyPat
     """The store follows the setting."""
     engine.result(engine.write(add("here")))
     monkeypatch.setenv("GUARDRAIL_HOME", str(home.with_name("elsewhere")))
-    engine.settings.reset()
+    settings.reset()
     assert names() == set()
     engine.result(engine.write(add("there")))
     assert names() == {"there"}

@@ -229,20 +229,13 @@ def test_finishing_does_all_that_was_asked_and_closes(home: Path) -> None:
     assert len(names()) == 101
 
 
-def test_no_transaction_begins_without_the_file_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_transaction_begins_without_the_file_lock(home: Path) -> None:
     """SQLite before 3.51.3 can lose commits if two write or checkpoint at once, so a lock stands around all of it."""
-    held: list[bool] = []
-    locked = threading.Event()
-    original = file_lock._open_locked  # noqa: SLF001 - looking at the lock itself
 
-    def watched(path: Path, *, block: bool) -> int | None:
-        fd = original(path, block=block)
-        locked.set()
-        return fd
+    def is_free(_connection: Connection | None) -> bool:
+        with file_lock.held(home / "store.db.lock", block=False) as free:
+            return free
 
-    monkeypatch.setattr(file_lock, "_open_locked", watched)
-    for name in "abc":
-        locked.clear()
-        engine.write(lambda _: held.append(locked.is_set())).result(WAIT)
-        engine.write(add(name)).result(WAIT)
-    assert held == [True, True, True]
+    assert [engine.write(is_free).result(WAIT) for _ in range(3)] == [False, False, False]
+    engine.finish(WAIT)
+    assert is_free(None)

@@ -7,6 +7,6 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command with the arguments of this process; it ends the process with the command's exit code."""
-    from guardrail.cli.app import run  # noqa: PLC0415 - typer and rich are paid for by whoever runs the command
+    from guardrail.cli.app import run
 
     run()

@@ -64,7 +64,7 @@ def run() -> None:
 def _version(asked: bool) -> None:
     if not asked:
         return
-    from guardrail.doctor import version  # noqa: PLC0415 - package metadata is slow to find
+    from guardrail.doctor import version
 
     typer.echo(f"guardrail-sdk {version()} (Python {sys.version.split()[0]})")
     raise typer.Exit

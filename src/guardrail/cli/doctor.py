@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def examine(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Examine the installation: settings, home, ledger, review queue, cache, sinks. Exit code 1 if something is bad."""
-    findings = doctor.examine(to_stdout=None if as_json else typer.echo)
+    findings = doctor.examine(stdout=not as_json)
     try:
         rows = settings.rows()
     except ConfigError:

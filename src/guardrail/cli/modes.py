@@ -28,9 +28,7 @@ def mode(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="The guard's name; '*' for all.", show_default=False)
     ] = None,
-    new: Annotated[
-        str | None, typer.Argument(metavar="[MODE]", help="enforce, observe or off.", show_default=False)
-    ] = None,
+    new: Annotated[str | None, typer.Argument(metavar="[MODE]", help="enforce, observe or off.", show_default=False)] = None,
     *,
     clear: Annotated[bool, typer.Option("--clear", help="Let the configured mode rule again.")] = False,
     by: _By = None,
@@ -79,7 +77,7 @@ def revive(name: _Name, by: _By = None, *, as_json: _Json = False) -> None:
 
 
 def _person(by: str | None) -> tuple[str, str]:
-    from guardrail.review.case import Actor  # noqa: PLC0415 - only a change has an author
+    from guardrail.review.case import Actor
 
     who = Actor.of(by)
     return who.id, who.known_by
@@ -97,14 +95,12 @@ def _report(changed: dict[str, object], told: str, *, before: bool, as_json: boo
     home = settings.home()
     say(f"{told}; every process that uses {clean(home)} follows within 2 seconds")
     if not before:
-        say(
-            "[yellow]that folder is new: run this where the application runs, or set GUARDRAIL_HOME as it does[/yellow]"
-        )
+        say("[yellow]that folder is new: run this where the application runs, or set GUARDRAIL_HOME as it does[/yellow]")
 
 
 def _doubt(name: str) -> None:
     """Say so where nobody has heard of a guard: a misspelt kill stops nothing."""
-    from guardrail.doctor import guards_seen  # noqa: PLC0415 - only a change asks
+    from guardrail.doctor import guards_seen
 
     with contextlib.suppress(OSError):  # the switch is in force, whatever the ledger can tell
         seen = guards_seen()
@@ -124,20 +120,20 @@ def _looked() -> None:
     control.poll()
     trouble = notices.counts().get((None, "control"))
     if trouble is not None:
-        raise GuardrailError(
-            trouble[1], hint="a new `guardrail kill` or `guardrail mode NAME MODE` writes the file anew"
-        )
+        raise GuardrailError(trouble[1], hint="a new `guardrail kill` or `guardrail mode NAME MODE` writes the file anew")
 
 
 def _one(name: str, *, as_json: bool) -> None:
     _looked()
     switched, killed = control.state_of(name)
     if as_json:
-        emit({"guard": name, "mode": switched, "killed": killed})
+        emit({"guard": name, "mode": switched, "killed": killed, "reason": control.why_killed(name)})
     elif switched is None and not killed:
         say(f"nothing is switched for {clean(name)}: it runs in its configured mode")
+    elif killed:
+        say(f"{clean(name)}: [red]killed[/red] ({clean(control.why_killed(name))})")
     else:
-        say(f"{clean(name)}: {'[red]killed[/red]' if killed else switched}")
+        say(f"{clean(name)}: {switched}")
 
 
 def _listing(*, as_json: bool) -> None:

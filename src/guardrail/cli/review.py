@@ -17,17 +17,14 @@ from guardrail.review.case import Actor
 from guardrail.review.details import Details
 
 _SHORT: Final = 8  # characters of an id's end that tell it apart; its beginning is only the time
+_LINE: Final = 80  # characters of JSON that stand on one line
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
 _HEADS: Final = ("id", "age", "state", "queue", "guard", "reason", "confidence", "business id", "due in")
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The id, or a beginning or end of it that no other ticket has.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_By = Annotated[
-    str | None, typer.Option("--by", help="Your name where it is not your user name; recorded as asserted.")
-]
-_Value = Annotated[
-    str | None, typer.Argument(metavar="[VALUE]", help="The answer; one of the choices, if there are any.")
-]
+_By = Annotated[str | None, typer.Option("--by", help="Your name where it is not your user name; recorded as asserted.")]
+_Value = Annotated[str | None, typer.Argument(metavar="VALUE", help="The answer; one of the choices, if there are any.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -117,8 +114,8 @@ def decide(
 ) -> None:
     """Answer a case for good; whoever waits for it gets the answer.
 
-    Without choices, VALUE is text where the model's own answer is text, else JSON. A VALUE that begins with a hyphen
-    goes after `--`.
+    Without choices, VALUE is text where the model's own answer is text, else JSON.
+    A VALUE that begins with a hyphen goes after `--`.
     """
     if (value is not None) + accept + reject != 1:
         raise ConfigError("a decision is exactly one thing", hint="write a VALUE, --accept or --reject")
@@ -131,9 +128,7 @@ def decide(
     say(clean(f"decided {ticket.id} for {ticket.guard} by {actor.id} ({actor.known_by})"))
 
 
-def cancel(
-    part: _Id, *, reason: Annotated[str, typer.Option(help="Why; it stands in the ledger.")], by: _By = None
-) -> None:
+def cancel(part: _Id, *, reason: Annotated[str, typer.Option(help="Why; it stands in the ledger.")], by: _By = None) -> None:
     """Take a case out of the queue; whoever waits for it is told."""
     ticket = desk.cancel(desk.resolve(part), reason, by)
     say(clean(f"cancelled {ticket.id} for {ticket.guard}"))
@@ -162,7 +157,10 @@ def _lines(value: Any) -> None:
 
 
 def _words(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    if isinstance(value, str):
+        return value
+    line = json.dumps(value, ensure_ascii=False)
+    return line if len(line) <= _LINE else json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _short(ids: Sequence[str]) -> list[str]:

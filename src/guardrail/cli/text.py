@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDE: Final = 160  # columns where the output is no terminal and nobody says how wide it is
-_HIDDEN: Final = frozenset(
-    {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}
-)  # control, format, unassigned, private, surrogate
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})  # control, format, unassigned, private, surrogate
 
 
 def plain(text: object) -> str:
@@ -35,7 +33,7 @@ def clean(text: object) -> str:
     >>> clean("[red]no\x1b[2J")
     '\\[red]no\ufffd[2J'
     """
-    from rich.markup import escape  # noqa: PLC0415 - `--json` needs none of it
+    from rich.markup import escape
 
     shown = plain(text)
     # A blank keeps a last backslash from escaping a tag that may follow; rich's own way doubles it where none does.
@@ -53,7 +51,7 @@ def _harmless(character: str) -> str:
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console for this moment's stdout or stderr: no emoji codes, no guessing what is worth a colour."""
-    from rich.console import Console  # noqa: PLC0415 - `--json` needs none
+    from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDE
@@ -84,9 +82,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, colours: Ma
         rows: One sequence of cells each.
         colours: The colour of a row by the text of its first cell.
     """
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for head in heads:

@@ -48,7 +48,8 @@ def of_dtype(codec: Codec, dtype: Any, depth: int) -> bytes:
         ]
         return tagged("fields", (head, metadata, scalar(dtype.itemsize), *fields))
     if dtype.kind == "T":  # variable-width text
-        return tagged("text", (head, scalar(dtype.coerce), codec.part(getattr(dtype, "na_object", ...), depth, ".dtype")))
+        missing = (dtype.na_object,) if hasattr(dtype, "na_object") else ()
+        return tagged("text", (head, scalar(dtype.coerce), codec.part(missing, depth, ".dtype.na_object")))
     if dtype.type.__module__ != "numpy":
         raise Unkeyable(".dtype", dtype.name, "a dtype that is not numpy's own")
     return head if metadata == scalar(None) else tagged("metadata", (head, metadata))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import sys
 import types
 from collections.abc import Callable
 from marshal import dumps
@@ -58,6 +59,8 @@ def writer(codec: Codec, cls: type) -> Write | None:
         )
     if issubclass(cls, enum.Enum):
         return _enum(codec, cls)
+    if "pytz" in sys.modules and issubclass(cls, sys.modules["pytz"].tzinfo.BaseTzInfo):
+        return lambda value, _depth: dumps((..., "pytz", *value.__reduce__()[1]), 2)
     standard = standard_types(codec)
     if cls in standard:
         return standard[cls]
@@ -103,7 +106,7 @@ def _object(codec: Codec, cls: type, base: type, write_base: Write | None) -> Wr
     own = own_attributes(codec, cls, base)
     if own is refuse:
         return refuse
-    if write_base is None and dataclasses.is_dataclass(cls) and not _slots(cls, base):
+    if write_base is None and dataclasses.is_dataclass(cls) and not slots_of(cls, base):
         return _fields(codec, cls)
     head = scalar(codec.name(cls))
 
@@ -116,11 +119,9 @@ def _object(codec: Codec, cls: type, base: type, write_base: Write | None) -> Wr
 
 def own_attributes(codec: Codec, cls: type, base: type) -> Write:
     """Return how to write what a subclass keeps beside the value of its base: `__dict__` and slots."""
-    slots = _slots(cls, base)
-    # A class written in C may keep more than its attributes show; room for __dict__ and __weakref__ is no sign of that.
-    hidden = cls.__basicsize__ - base.__basicsize__ - _POINTER * len(slots)
-    if hidden > 2 * _POINTER or hasattr(cls, "n_unnamed_fields"):
+    if not hides_nothing(cls, base):
         return refuse
+    slots = slots_of(cls, base)
 
     def written(value: Any, depth: int) -> bytes:
         parts = [_attributes(codec, value, depth)]
@@ -136,7 +137,14 @@ def own_attributes(codec: Codec, cls: type, base: type) -> Write:
     return written
 
 
-def _slots(cls: type, base: type) -> list[Any]:
+def hides_nothing(cls: type, base: type) -> bool:
+    """Return whether slots and `__dict__` are all that a class adds to its base; one written in C may keep more."""
+    room = cls.__basicsize__ - base.__basicsize__ - _POINTER * len(slots_of(cls, base))
+    return room <= 2 * _POINTER and not hasattr(cls, "n_unnamed_fields")  # room for the __dict__ and weak references
+
+
+def slots_of(cls: type, base: type) -> list[Any]:
+    """Return the descriptors of the slots that a class adds to its base."""
     owners = cls.__mro__[: cls.__mro__.index(base)]
     return [slot for owner in owners for slot in vars(owner).values() if type(slot) is types.MemberDescriptorType]
 

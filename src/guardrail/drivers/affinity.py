@@ -5,22 +5,30 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# ProgrammingError and InterfaceError: database drivers. ValueError: `signal`. AcceleratorError, CudaError, LogicError: GPU libraries.
+# Database drivers raise the first two, GPU libraries the next three, then Tk, `signal` and event loops.
 _KINDS: Final = frozenset(
-    {"AcceleratorError", "CudaError", "InterfaceError", "LogicError", "ProgrammingError", "RuntimeError", "TclError", "ValueError"}
+    (
+        *("ProgrammingError", "InterfaceError", "AcceleratorError", "CudaError", "LogicError"),
+        *("TclError", "ValueError", "RuntimeError"),
+    )
 )
 _SIGNS: Final = re.compile(
-    r"(same|main|different|another|other|wrong|current|calling) thread|in thread '|main loop|running event loop|cuda.*thread",
+    r"(same|main|different|another|other|wrong|current|calling) thread|in thread '|main loop|running event loop"
+    r"|cuda.*thread",
     re.IGNORECASE,
 )
 _NOTE: Final = (
-    "guardrail ran this function on a worker thread, as budgets do by default, and the error looks as if it must stay on the thread "
-    'of its caller. If so, write budget=Budget(..., enforce="report"): it then runs there, and an overrun is reported instead of ended.'
+    "guardrail ran this function on a worker thread, as budgets do by default, and the error looks as if it had to "
+    'stay on its caller\'s. If so, write budget=Budget(..., enforce="report"): it then runs there, and an overrun is '
+    "reported instead of ended."
 )
 
 
 def explain_affinity(error: BaseException) -> None:
-    """Add a note with the way out to an exception that looks like one of thread affinity (sqlite3, CUDA, event loop, signal)."""
+    """Add a note with the way out to an exception that looks like one of thread affinity.
+
+    Known: sqlite3 and other database drivers, CUDA, Tk, event loops and `signal`.
+    """
     if type(error).__name__ not in _KINDS:
         return
     try:

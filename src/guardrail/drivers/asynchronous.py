@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail import clock
 from guardrail.asks import AGAIN, ANSWERED, Ask, Asks, Do, Run, Sleep, Wait
 from guardrail.call import MISSING, Call, current
+from guardrail.drivers import watchdog
 from guardrail.drivers.ending import finish, settled
 from guardrail.drivers.sync import ACK_SECONDS, release
 from guardrail.policies.budget import too_late
@@ -26,7 +27,7 @@ _put = current.set
 
 async def invoke(guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Answer one call of a guarded coroutine function."""
-    plan = guard.plan
+    plan = guard.planned or guard.plan
     if plan.bypass:
         return await plan.fn(*args, **kwargs)
     parent = _get()
@@ -96,10 +97,13 @@ async def run(call: Call, fn: Callable[..., Any]) -> Any:
         return call.result
     call.error = None
     call.result = MISSING
+    context = error.__context__
     try:
         raise error
     finally:
-        del error  # or the traceback would hold this frame, and the frame the error
+        if context is not None:
+            error.__context__ = context  # `raise` puts there what the caller is handling, over what the function was handling
+        del error, context  # or the traceback would hold this frame, and the frame the error
 
 
 async def bounded(call: Call, fn: Callable[..., Awaitable[Any]]) -> Any:
@@ -109,6 +113,7 @@ async def bounded(call: Call, fn: Callable[..., Awaitable[Any]]) -> Any:
         return await fn(*call.args, **call.kwargs)
     loop = asyncio.get_running_loop()
     limit = asyncio.timeout_at(loop.time() + (until - clock.now()))
+    watchdog.watch(call)  # who blocks the event loop cannot be cancelled, but is reported
     try:
         async with limit:
             value = await fn(*call.args, **call.kwargs)
@@ -116,6 +121,8 @@ async def bounded(call: Call, fn: Callable[..., Awaitable[Any]]) -> Any:
         if limit.expired():
             raise too_late(call, "the function was cancelled") from error
         raise  # the function's own
+    finally:
+        watchdog.unwatch(call)
     if limit.expired():  # it swallowed its cancellation and answered too late
         raise too_late(call, "the function ignored its cancellation")
     return value

@@ -1,9 +1,10 @@
-"""Messages between a parent and its own child process: framed, bounded in time, and pickled in memory only, for these two."""
+"""Messages between a parent and its own child process: framed, bounded in time, pickled for these two only."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import pickle
 import socket
 import struct
 from multiprocessing.reduction import ForkingPickler
@@ -25,11 +26,11 @@ _HEAD: Final = struct.Struct(">cQ")
 _PROTOCOL: Final = 5  # both sides are the same interpreter; this one does not copy an array twice
 _LEAST: Final = 1e-4  # seconds: nought would make the socket non-blocking
 
-loads = ForkingPickler.loads
+loads = pickle.loads
 
 
 def dumps(value: Any) -> bytes:
-    """Pickle a value; one that belongs to `__main__`, which the other side does not have, with cloudpickle where it is installed.
+    """Pickle a value; one that belongs to `__main__`, which the other side lacks, with cloudpickle if it is installed.
 
     Raises:
         Exception: Whatever pickle or the value's own methods raise.
@@ -53,7 +54,7 @@ def has_cloudpickle() -> bool:
 
 
 def _dumps_by_value(value: Any) -> bytes:
-    import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - optional, for what belongs to `__main__`
+    import cloudpickle  # noqa: PLC0415 - optional, for what belongs to `__main__`
 
     return cloudpickle.dumps(value)  # type: ignore[no-any-return]
 

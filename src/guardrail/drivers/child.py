@@ -1,4 +1,4 @@
-"""The child's side of `enforce="process"`: loads one function, then runs it for each job until its parent is done with it."""
+"""The child's side of `enforce="process"`: loads one function, and runs it for each job until its parent is done."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def main(jobs: int, life: int) -> None:
         jobs: File descriptor of the socket to it.
         life: File descriptor of a pipe that it holds open as long as it lives.
     """
-    os.set_inheritable(jobs, False)
-    os.set_inheritable(life, False)
+    os.set_inheritable(jobs, False)  # noqa: FBT003 - the function takes it no other way
+    os.set_inheritable(life, False)  # noqa: FBT003 - as above
     _end_with_parent(life)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     parent = Channel(socket.socket(fileno=jobs))

@@ -132,7 +132,7 @@ def holding(perform: Callable[..., Any] | None) -> Callable[[Call, Callable[...,
 
 def invoke(guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
     """Answer one call of a guarded generator function, from its first `next()` on."""
-    plan = guard.plan
+    plan = guard.planned or guard.plan
     if plan.bypass:
         return (yield from plan.fn(*args, **kwargs))
     stream = _Stream(plan, args, kwargs)
@@ -189,7 +189,7 @@ async def _begin_span(call: Call) -> None:
 
 async def ainvoke(guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, Any]:
     """Answer one call of a guarded async generator function, from its first `anext()` on."""
-    plan = guard.plan
+    plan = guard.planned or guard.plan
     stream = _Stream(plan, args, kwargs)
     call = stream.call
     call.stream = stream

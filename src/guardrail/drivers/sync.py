@@ -25,7 +25,7 @@ _put = current.set
 
 def invoke(guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Answer one call of a guarded plain function."""
-    plan = guard.plan
+    plan = guard.planned or guard.plan
     if plan.bypass:
         return plan.fn(*args, **kwargs)
     parent = _get()
@@ -98,10 +98,13 @@ def run(call: Call, fn: Callable[..., Any]) -> Any:
         return call.result
     call.error = None
     call.result = MISSING
+    context = error.__context__
     try:
         raise error
     finally:
-        del error  # or the traceback would hold this frame, and the frame the error
+        if context is not None:
+            error.__context__ = context  # `raise` puts there what the caller is handling, over what the function was handling
+        del error, context  # or the traceback would hold this frame, and the frame the error
 
 
 def release(call: Call) -> None:

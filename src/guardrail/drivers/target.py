@@ -1,4 +1,4 @@
-"""How a child process finds the function that it runs: by module and name, else by value, never the guarded wrapper itself."""
+"""How a child process finds the function that it runs: by module and name, else by value; never the guarded wrapper."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def locate(fn: Callable[..., Any], guard: str) -> Where:
     if not plain or has_cloudpickle():
         try:
             return dumps(fn)
-        except Exception as error:  # noqa: BLE001 - an object may have its own way of being packed
+        except Exception as error:
             raise ConfigError(
-                f'enforce="process": this {type(fn).__name__} cannot be sent to a child process ({type(error).__name__})',
+                f'enforce="process": the {type(fn).__name__} cannot be sent to a child ({type(error).__name__})',
                 guard=guard,
                 policy="budget",
                 hint="guard a function at the top of a module, which a child can import",
             ) from error
     raise ConfigError(
-        'enforce="process": a child process cannot import a function that is defined in a script, a notebook or another function',
+        'enforce="process": a child cannot import a function defined in a script, a notebook or another function',
         guard=guard,
         policy="budget",
         hint="put the function at the top of a module, or `pip install cloudpickle`",

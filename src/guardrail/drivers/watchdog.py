@@ -1,7 +1,7 @@
 """Reports a call that runs over its time while it does so: `enforce="report"`, and event loops that something blocks.
 
-One shared thread looks every 10 ms through the calls that are running. It needs the interpreter lock to do so: an overrun inside
-one C call that keeps the lock is reported when that ends.
+One shared thread looks every 10 ms through the calls that are running. It needs the interpreter lock to do so: an
+overrun inside one C call that keeps the lock is reported when that ends.
 """
 
 from __future__ import annotations

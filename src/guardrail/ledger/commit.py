@@ -50,7 +50,9 @@ class Committer:
         self._started = False
         self._around: dict[str, Any] = {}
         self._same: dict[tuple[str, str, str, str], record.Sameness] = {}
-        self._key: bytes | None = None
+        self._latest_plan: Any = None
+        self._latest_same: Any = None
+        self._keyed: Any = None  # a keyed hash that each input's digest is begun from
         self._key_sought = False
         self._kept: deque[bytes] = deque()  # an empty one was withdrawn
         self._kept_bytes = 0
@@ -79,7 +81,8 @@ class Committer:
         urgent = False
         for item in items:
             if isinstance(item, tuple):
-                self._call(cast("Entry", item))
+                if item[3].audit.durability != "off":
+                    self._call(cast("Entry", item))
                 continue
             urgent = True
             if isinstance(item, Pledge):
@@ -152,15 +155,15 @@ class Committer:
 
     def _body(self, entry: Entry) -> bytes:
         plan = entry[3]
+        if plan is self._latest_plan:  # most batches are one guard's
+            return record.call_body(entry, self._latest_same, self._around, self._keyed)
         known = (plan.digest, plan.mode, plan.name, plan.version)
         same = self._same.get(known)
         if same is None:
             self._start(entry[1])
             same = self._spell_out(entry, known)
-        key = self._key
-        if key is None and not self._key_sought and same.inputs != "none":
-            key = self._seek_key()
-        return record.call_body(entry, same, self._around, key)
+        self._latest_plan, self._latest_same = plan, same
+        return record.call_body(entry, same, self._around, self._keyed)
 
     def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> record.Sameness:
         """Write what a plan says of itself, once in this lane: its calls name it by digest."""
@@ -168,6 +171,8 @@ class Committer:
         if len(self._same) >= _SAMENESS_LIMIT:
             self._same.clear()
         same = record.sameness(plan)
+        if self._keyed is None and not self._key_sought and same.inputs != "none":
+            self._seek_key()
         fields = {"version": same.version, "plan": same.plan, "mode": same.mode, "spelled": plan.describe()}
         self._keep(record.event_body(_new_id(entry[1]), entry[1], "config", plan.name, fields, self._around))
         self._same[known] = same
@@ -187,6 +192,7 @@ class Committer:
             self._lane = None
             self._started = False
             self._same.clear()
+            self._latest_plan = None
 
     def _start(self, at: float) -> None:
         """Begin the lane with a record of the process, at the moment (seconds since the epoch) of its first record."""
@@ -212,17 +218,16 @@ class Committer:
         self._kept_bytes += len(body)
         self._made += 1
 
-    def _seek_key(self) -> bytes | None:
+    def _seek_key(self) -> None:
         self._key_sought = True
         try:
-            self._key = digest_key()
+            self._keyed = record.keyed_hash(digest_key())
         except (OSError, RuntimeError) as problem:  # RuntimeError: the user has no home folder
             notices.say(
                 "digest-key",
                 f"inputs are recorded without digests, for their key is not usable ({_reason(problem)});"
                 " make ~/.config/guardrail, or XDG_CONFIG_HOME, writable",
             )
-        return self._key
 
     # ── writing them ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _write(self) -> Exception | None:
@@ -253,6 +258,11 @@ class Committer:
         return None
 
     def _release(self, part: list[bytes], durable: int) -> None:
+        if durable == len(part) == len(self._kept):
+            self._kept.clear()
+            self._kept_bytes = 0
+            self._done += durable
+            return
         for body in part:
             if body:
                 if not durable:

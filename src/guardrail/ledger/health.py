@@ -51,11 +51,16 @@ def check(home: Path, most: int = READ_BYTES) -> list[tuple[Level, str]]:
         lost += one.lost
         findings += one.findings
     if left_out:
-        findings.append(("ok", f"{left_out} older lanes were not looked at"))
+        were = "lane was" if left_out == 1 else "lanes were"
+        findings.append(("ok", f"{left_out} older {were} not looked at"))
     if lost:
         findings.append(("bad", f"{lost:,} records were lost, and their loss is recorded: guardrail tail --event gap"))
     looked = len(found) - left_out
-    return [("ok", f"{records:,} records in {looked:,} lane{'' if looked == 1 else 's'}"), *findings]
+    return [("ok", f"{_many(records, 'record')} in {_many(looked, 'lane')}"), *findings]
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _lane(lane: Path, files: list[Segment]) -> _Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -116,7 +116,7 @@ def follow(home: Path | None = None) -> Iterator[Record | None]:
     It yields None whenever there is none just now, and looks again a fifth of a second later.
     """
     home = settings.home(create=False) if home is None else home
-    places = {segment.path: segment.path.stat().st_size for lane in lanes(home) for segment in segments(lane)}
+    places = {segment.path: _size(segment) for lane in lanes(home) for segment in segments(lane)}
     return _following(home, places)
 
 
@@ -137,7 +137,7 @@ def _following(home: Path, places: dict[Path, int]) -> Iterator[Record | None]:
 def _grown(segment: Segment, places: dict[Path, int]) -> Iterator[Record]:
     """Yield the whole lines that a file has got since the last time."""
     at = places.get(segment.path, 0)
-    if segment.path.stat().st_size <= at:
+    if _size(segment) <= at:
         return
     with segment.path.open("rb") as file:
         file.seek(at)
@@ -149,6 +149,13 @@ def _grown(segment: Segment, places: dict[Path, int]) -> Iterator[Record]:
             if record is not None:
                 yield record
     places[segment.path] = at
+
+
+def _size(segment: Segment) -> int:
+    try:
+        return segment.path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _tests(**wanted: Which | None) -> list[Callable[[Record], bool]]:
@@ -174,11 +181,16 @@ def _moment_of(identity: str) -> float | None:
 
 def _merged(
     home: Path, seek: list[bytes], after: float | None, skipped: Counter[str] | None, *, backward: bool
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """Merge the lanes. Each begins with a placeholder, so that its files are opened only when their time has come."""
-    streams = (_lane(lane, seek, after, skipped, backward=backward) for lane in lanes(home))
-    merged = heapq.merge(*streams, key=lambda each: each[:3], reverse=backward)
-    return (record for *_, record in merged if record is not None)
+    streams = [_lane(lane, seek, after, skipped, backward=backward) for lane in lanes(home)]
+    try:
+        for *_, record in heapq.merge(*streams, key=lambda each: each[:3], reverse=backward):
+            if record is not None:
+                yield record
+    finally:
+        for stream in streams:  # whoever has seen enough leaves no file open
+            stream.close()
 
 
 _Place = tuple[str, str, int, Record | None]
@@ -186,21 +198,21 @@ _Place = tuple[str, str, int, Record | None]
 
 def _lane(
     lane: Path, seek: list[bytes], after: float | None, skipped: Counter[str] | None, *, backward: bool
-) -> Iterator[_Place]:
+) -> Generator[_Place]:
     files = segments(lane)
     if after is not None:
-        files = [each for each in files if each.path.stat().st_mtime >= after - _SLACK]
+        files = [each for each in files if _written(each) >= after - _SLACK]
     if not files:
         return
     if backward:
         files.reverse()
-        yield (iso(files[0].path.stat().st_mtime + _SLACK), lane.name, 2**63, None)
+        yield (iso(_written(files[0]) + _SLACK), lane.name, 2**63, None)
     else:
         begin = begun(lane)
         yield ("" if begin is None else _earlier(begin), lane.name, -1, None)
     window: list[_Place] = []
     for segment in files:
-        for line in (backwards if backward else forwards)(segment.path):
+        for line in _lines(segment, backward=backward):
             if seek and not any(each in line for each in seek):
                 continue
             record = parsed(line, segment, skipped)
@@ -210,6 +222,21 @@ def _lane(
             if len(window) > _WINDOW:
                 yield window.pop(-1 if backward else 0)
     yield from reversed(window) if backward else window
+
+
+def _lines(segment: Segment, *, backward: bool) -> Iterator[bytes]:
+    try:
+        yield from (backwards if backward else forwards)(segment.path)
+    except FileNotFoundError:  # a process whose disk is full takes an empty file back
+        return
+
+
+def _written(segment: Segment) -> float:
+    """Return when a file was written last, in seconds since the epoch; 0 where it is gone."""
+    try:
+        return segment.path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _earlier(moment: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -52,8 +53,8 @@ def segments(lane: Path) -> list[Segment]:
     found = sorted(
         (int(match[1]), path) for path in lane.iterdir() if (match := _SEGMENT.fullmatch(path.name)) is not None
     )
-    ends: list[int | None] = [first for first, _ in found[1:]]
-    return [Segment(path, first, upto) for (first, path), upto in zip(found, [*ends, None], strict=True)]
+    ends = [first for first, _ in found[1:]]
+    return [Segment(path, first, upto) for (first, path), upto in zip_longest(found, ends)]
 
 
 def begun(lane: Path) -> str | None:

@@ -12,6 +12,7 @@ NAME_LIMIT: Final = 200  # characters of a name, an id or a purpose
 TEXT_LIMIT: Final = 1_000  # characters of one text for people
 ITEMS_LIMIT: Final = 200  # entries of one list or mapping
 _DEPTH_LIMIT: Final = 12
+_BYTES_LIMIT: Final = 64  # a digest
 _INT_LIMIT: Final = 2**63
 _CUT: Final = "… (cut)"
 
@@ -31,7 +32,7 @@ def number(value: float) -> float | str:
 
 
 def clean(value: Any, depth: int = 0) -> Any:
-    """Return a JSON value that says the same, bounded; of what is no data, only the name of its type."""
+    """Return a JSON value that says the same, bounded; a digest in hexadecimal; of what is no data, only the type's name."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, Enum):
@@ -50,4 +51,6 @@ def clean(value: Any, depth: int = 0) -> Any:
             return {key: clean(item, depth + 1) for key, item in items}
         if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray | memoryview):
             return [clean(item, depth + 1) for item in list(value)[:ITEMS_LIMIT]]
+    if isinstance(value, bytes) and len(value) <= _BYTES_LIMIT:
+        return value.hex()
     return f"<{text(type(value).__name__, NAME_LIMIT)}>"

@@ -9,7 +9,7 @@ from guardrail import clock, notices
 from guardrail.call import Call
 from guardrail.errors import BudgetExceeded, ConfigError, GuardrailError
 from guardrail.policies.circuit import Circuit, Lease
-from guardrail.policies.options import Frozen
+from guardrail.policies.options import Frozen, is_share, is_whole
 
 
 class Breaker(Frozen):
@@ -59,13 +59,13 @@ class Breaker(Frozen):
         probes: int = 3,
         counts: Callable[[Exception], bool] | None = None,
     ) -> None:
-        if name is not None and (not isinstance(name, str) or not name):
+        if name == "" or not isinstance(name, str | None):
             raise ConfigError("the name of a breaker must be a non-empty text", hint='write Breaker("bureau")')
         for what, share in (("failure_rate", failure_rate), ("slow_rate", slow_rate)):
-            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            if not is_share(share):
                 raise ConfigError(f"Breaker({what}=...) must be a share in (0, 1]", hint=f"write {what}=0.5")
         for what, count in (("min_calls", min_calls), ("probes", probes)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            if not is_whole(count):
                 raise ConfigError(f"Breaker({what}=...) must be a whole number of at least 1", hint=f"write {what}=3")
         if counts is not None and (isinstance(counts, type) or not callable(counts)):
             raise ConfigError(
@@ -93,9 +93,7 @@ class Breaker(Frozen):
             return cls()
         if isinstance(option, cls):
             return option
-        raise ConfigError(
-            f"breaker is of type {type(option).__name__}", hint='write breaker=True or breaker=Breaker("bureau")'
-        )
+        raise ConfigError(f"breaker is of type {type(option).__name__}", hint='write breaker=True or breaker=Breaker("bureau")')
 
 
 class Breaking:
@@ -127,12 +125,14 @@ class Breaking:
 
     def leave(self, call: Call) -> None:
         """Count how the attempt ended."""
-        circuit, lease, error = self.circuit, call.lease, call.error
+        lease = call.lease
         if lease is None:  # refused, and run all the same: the guard only observes
             return
+        circuit = self.circuit
         now = clock.now()
         slow = self._slow_after is not None and now - lease.start > self._slow_after
-        if error is None and not slow and not lease.probe:
+        error = call.error
+        if error is None and not slow and not lease.probe:  # as most calls end
             if lease.generation == circuit.generation:
                 if now >= circuit.bucket_ends:
                     circuit.move_on(now)

@@ -1,4 +1,4 @@
-"""`budget`: one absolute deadline for a call and everything below it, split into attempts and a reserve for the fallback."""
+"""`budget`: one absolute deadline for a call and all below it: time for attempts, and a reserve for the fallback."""
 
 from __future__ import annotations
 
@@ -67,12 +67,10 @@ class Budget(Frozen):
                 "Budget(attempt=...) is not less than the total, so that it would never apply",
                 hint='write Budget("250ms", attempt="100ms"), or leave attempt out',
             )
-        if isinstance(reserve, bool) or not isinstance(reserve, int | float) or not 0 <= reserve < 1:
-            raise ConfigError("Budget(reserve=...) is a share of the total", hint="write a number from 0 to below 1, such as 0.2")
         if enforce not in ("thread", "report", "process"):
             raise ConfigError("Budget(enforce=...) is unknown", hint='write "thread", "report" or "process"')
         _check_abandoned(max_abandoned, enforce)
-        put = {"total": whole, "attempt": each, "reserve": float(reserve), "enforce": enforce}
+        put = {"total": whole, "attempt": each, "reserve": _share(reserve), "enforce": enforce}
         self._set(**put, on_late=_late(on_late, enforce), max_abandoned=max_abandoned)
 
     @classmethod
@@ -94,6 +92,12 @@ class Budget(Frozen):
         if self.max_abandoned != _DEFAULT_ABANDONED:
             words.append(f"max_abandoned={self.max_abandoned!r}")
         return f"Budget({', '.join(words)})"
+
+
+def _share(reserve: object) -> float:
+    if isinstance(reserve, bool) or not isinstance(reserve, int | float) or not 0 <= reserve < 1:
+        raise ConfigError("Budget(reserve=...) is a share of the total", hint="write a number from 0 to below 1, such as 0.2")
+    return float(reserve)
 
 
 def _late(on_late: object, enforce: str) -> str:
@@ -138,9 +142,11 @@ class Deadline:
 
     def _reserve(self, whole: float) -> float:
         """Return what attempts may not use of so many seconds."""
-        if not self._share:
-            return 0.0
-        return max(whole * self._share, min(LEAST_RESERVE, whole * _MOST))
+        share = self._share
+        kept = whole * share
+        if kept >= LEAST_RESERVE or not share:
+            return kept
+        return max(kept, min(LEAST_RESERVE, whole * _MOST))
 
     def enter(self, call: Call) -> None:
         """Fix the deadlines; the one inherited from an outer call wins when it is nearer.
@@ -157,7 +163,7 @@ class Deadline:
             return
         if inherited <= start:
             raise BudgetExceeded(
-                f"the deadline that {self._name} inherited from the call around it had passed before it began; it was not run",
+                f"the deadline that {self._name} inherited had passed before it began, so that it was not run",
                 guard=self._name,
                 policy="budget",
                 decision_id=call.id,
@@ -167,7 +173,7 @@ class Deadline:
 
 
 class AttemptDeadline:
-    """Sets the end of one attempt; the innermost policy, so that waiting before it does not count as the function's time.
+    """Sets the end of one attempt; the innermost policy, so that waiting before it is not the function's time.
 
     Args:
         budget: The option.

@@ -52,11 +52,11 @@ class ByKey(Generic[T]):
             self._states.move_to_end(key)
             return state
         state = self._states[key] = self._make()
-        for _ in range(_LOOK if len(self._states) > self._most else 0):
-            oldest = next(iter(self._states))
-            if oldest == key:
+        for _ in range(_LOOK):
+            if len(self._states) <= self._most:
                 break
-            if self._idle(self._states[oldest]):
+            oldest = next(iter(self._states))
+            if oldest != key and self._idle(self._states[oldest]):
                 del self._states[oldest]
             else:
                 self._states.move_to_end(oldest)

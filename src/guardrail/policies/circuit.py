@@ -70,7 +70,8 @@ class Circuit:
 
     def after_fork(self) -> None:
         """Take a fresh lock, and drop the leases of probes that run in the parent."""
-        self._lock = threading.Lock()
+        # Re-entrant: the finaliser of a coroutine that was dropped may run under it, and give its lease back.
+        self._lock = threading.RLock()
         self._leases: dict[Lease, None] = {}
 
     def reset(self) -> None:
@@ -82,9 +83,7 @@ class Circuit:
     def force(self, state: State) -> None:
         """Put the circuit into a state, for tests and drills. Forced open, it stays so until it is forced or reset."""
         if state not in ("closed", "open", "half_open"):
-            raise ConfigError(
-                "a circuit has no such state", policy="breaker", hint='force "closed", "open" or "half_open"'
-            )
+            raise ConfigError("a circuit has no such state", policy="breaker", hint='force "closed", "open" or "half_open"')
         with self._lock:
             self._turn(state, clock.now(), "it was forced open")
             if state == "open":
@@ -106,8 +105,8 @@ class Circuit:
                 self._turn("half_open", now)
             self._drop_overdue(now)
             if len(self._leases) + self._passed >= self.option.probes:
-                oldest = next(iter(self._leases))  # never empty here: `probes` passed would have closed it
-                raise self._refusal(guard, oldest.start + self.option.open_for - now)
+                oldest = min((lease.start for lease in self._leases), default=now)
+                raise self._refusal(guard, oldest + self.option.open_for - now)
             lease = Lease(self.generation, now, probe=True)
             self._leases[lease] = None
             return lease
@@ -198,6 +197,8 @@ class Circuit:
         else:
             bucket.good()
         bucket.slow += slow
+        if not (bad or slow):
+            return
         calls, failures, slows = self._totals()
         if calls < self.option.min_calls:
             return
@@ -211,7 +212,7 @@ class Circuit:
         for lease in list(self._leases):
             if now - lease.start < self.option.open_for:
                 return
-            del self._leases[lease]
+            self._leases.pop(lease, None)
 
     def _refusal(self, guard: str, seconds: float) -> CircuitOpen:
         known = math.isfinite(seconds)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from guardrail import clock
 from guardrail.asks import Asks, Sleep, Turn
 from guardrail.call import Call, acting
 from guardrail.errors import BudgetExceeded, ConfigError, LimitExceeded
-from guardrail.policies.options import Frozen
+from guardrail.policies.options import Frozen, is_whole
 from guardrail.policies.permits import Permits
 from guardrail.policies.rate import Rate, parse
 
@@ -45,9 +46,7 @@ class Limit(Frozen):
     ) -> None:
         if concurrency is None and rate is None:
             raise ConfigError("Limit() limits nothing", hint='write Limit(8), Limit(rate="100/s") or both')
-        if concurrency is not None and (
-            isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1
-        ):
+        if concurrency is not None and not is_whole(concurrency):
             raise ConfigError(
                 "the concurrency of limit must be a whole number of at least 1",
                 hint="write limit=8; to stop every call use the kill switch",
@@ -85,8 +84,37 @@ class Limiting:
         self.permits = permits if option.concurrency is not None else None
         self.rate = rate if option.rate is not None else None
         self._per = option.per
+        if self.permits is not None and self.rate is None and option.per == "all":
+            self._pool = self.permits.common
+            self.enter: Callable[[Call], Turn] = self._enter_pool
+        else:
+            self.enter = self._enter
 
-    def enter(self, call: Call) -> Turn:
+    def _enter_pool(self, call: Call) -> Turn:
+        """Do what `_enter` does, where there is nothing but a concurrency for all callers: flat, for its cost."""
+        if call.deadline is not None and clock.now() >= call.deadline:
+            raise self._too_late(call)
+        pool = self._pool
+        if call.parent is not None and pool.lent_above(call):
+            return None
+        if not pool.line:
+            try:
+                permit = pool.free.pop()
+            except IndexError:
+                fresh = pool.take()
+                if fresh is not None:
+                    fresh.lend(call)
+                    return None
+            else:
+                permit.call = call
+                call.permit = permit
+                call.held += permit.held
+                return None
+        if self.option.wait:
+            return self._wait(call, None)
+        raise self._refusal(call, 0.0)
+
+    def _enter(self, call: Call) -> Turn:
         """Take a permit and a token, wait for them within bounds, or refuse.
 
         Raises:
@@ -94,12 +122,10 @@ class Limiting:
             LimitExceeded: The limit is reached.
         """
         if call.deadline is not None and clock.now() >= call.deadline:
-            raise BudgetExceeded("the deadline passed before the work began", guard=call.plan.name, policy="limit")
+            raise self._too_late(call)
         key = None if self._per == "all" else self._key()
         permits, rate = self.permits, self.rate
-        delay = 0.0
-        if rate is not None:
-            delay = rate.take(key)
+        delay = 0.0 if rate is None else rate.take(key)
         if not delay:
             if permits is None or permits.take(call, key):
                 return None
@@ -108,6 +134,10 @@ class Limiting:
         if self.option.wait:
             return self._wait(call, key)
         raise self._refusal(call, delay)
+
+    @staticmethod
+    def _too_late(call: Call) -> BudgetExceeded:
+        return BudgetExceeded("the deadline passed before the work began", guard=call.plan.name, policy="limit")
 
     def _key(self) -> str | None:
         who = acting.get()
@@ -127,22 +157,25 @@ class Limiting:
             delay = rate.take(key, most)
             if delay > most:
                 raise self._refusal(call, delay)
+        came = False
         try:
             if delay:
                 yield Sleep(delay)
-            if permits is not None and not permits.take(call, key):
+            if permits is None or permits.take(call, key):
+                came = True
+            else:
                 with permits.pool(key) as pool:
                     came = yield from pool.stand(call, until)
-                if not came:
-                    raise self._refusal(call, 0.0)
-        except BaseException:
-            if rate is not None:
+        finally:
+            if not came and rate is not None:  # refused, or gone away: the token is left to another
                 rate.give_back(key)
-            raise
+        if not came:
+            raise self._refusal(call, 0.0)
         return None
 
     def _refusal(self, call: Call, delay: float) -> LimitExceeded:
-        if delay:
+        if delay and self.rate is not None:
+            self.rate.count_refusal()
             return LimitExceeded(
                 f"the rate of {self.option.rate} is used up; it allows the next call in {delay:.3g} s",
                 guard=call.plan.name,

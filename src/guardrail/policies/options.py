@@ -59,6 +59,16 @@ def _seconds(text: str) -> float | None:
         return None
 
 
+def is_whole(value: object) -> bool:
+    """Return whether a value is a whole number of at least 1; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_share(value: object) -> bool:
+    """Return whether a value is a share in (0, 1]; True is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
+
+
 def _rebuild(kind: type[Frozen], values: tuple[Any, ...]) -> Frozen:
     option = kind.__new__(kind)
     option._set(**dict(zip(kind.__slots__, values, strict=True)))  # noqa: SLF001 - the other half of __reduce__

@@ -45,7 +45,9 @@ class Permit:
         """Take it back from the call; a second time changes nothing."""
         if self.call is not None:
             self.call = None
-            self.put_back()
+            self._home.append(self)
+            if self.pool.line:
+                self.pool.serve()
 
     def put_back(self) -> None:
         """Make it free for the next in line, or for whoever comes."""
@@ -61,9 +63,7 @@ class _Place:
 
     def __init__(self) -> None:
         self.signal: Future[None] = Future()
-        self.permit: Permit | None = (
-            None  # set before the place is closed, so that it is there for whoever finds it closed
-        )
+        self.permit: Permit | None = None  # set before the place is closed, so that it is there for whoever finds it closed
         self._open = [True]
 
     def __bool__(self) -> bool:

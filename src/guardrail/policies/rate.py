@@ -17,7 +17,7 @@ _TEXT: Final = re.compile(r"\s*(\d+)\s*/\s*(\d*(?:\.\d+)?\s*(?:ms|s|m|h|d))\s*")
 _ROUNDING: Final = 1e-6  # share of the interval that is taken for nought
 
 
-def parse(rate: str) -> tuple[int, float]:
+def parse(rate: object) -> tuple[int, float]:
     """Return how many calls in how many seconds a rate allows: "100/s" is (100, 1.0).
 
     Raises:
@@ -27,9 +27,7 @@ def parse(rate: str) -> tuple[int, float]:
     if match is None or int(match[1]) < 1:
         raise ConfigError("the rate of limit is no rate", hint='write rate="100/s", "5/m", "1000/h" or "10/30s"')
     unit = match[2]
-    return int(match[1]), clock.seconds(
-        unit if unit[0].isdigit() or unit[0] == "." else f"1{unit}", "the period of a rate"
-    )
+    return int(match[1]), clock.seconds(unit if unit[0].isdigit() or unit[0] == "." else f"1{unit}", "the period of a rate")
 
 
 class _Bucket:
@@ -66,7 +64,8 @@ class Rate:
 
     def after_fork(self) -> None:
         """Take fresh locks; what was used up stays used up."""
-        self._lock = threading.Lock()
+        # Re-entrant: the finaliser of a call that was dropped while it waited may run under it, and give a token back.
+        self._lock = threading.RLock()
         self._keys.fresh_lock()
 
     def take(self, key: str | None, most: float = 0.0) -> float:
@@ -93,9 +92,12 @@ class Rate:
             wait = 0.0
         if wait <= most:
             bucket.empty_until = paid + self.interval
-        else:
-            self.refused += 1
         return wait
+
+    def count_refusal(self) -> None:
+        """Count a call that got no token."""
+        with self._lock:
+            self.refused += 1
 
     def give_back(self, key: str | None) -> None:
         """Return a token that was not used: the call was refused elsewhere, or its caller went away."""

@@ -10,7 +10,7 @@ from guardrail import clock, notices
 from guardrail.asks import AGAIN, Asks, Turn
 from guardrail.call import MISSING, Call
 from guardrail.errors import BudgetExceeded, CircuitOpen, ConfigError, GuardrailError, InvalidOutput, LimitExceeded
-from guardrail.policies.options import Frozen
+from guardrail.policies.options import Frozen, is_share, is_whole
 from guardrail.policies.retry_budget import RetryBudget
 from guardrail.policies.transient import is_transient, retry_after
 
@@ -63,12 +63,12 @@ class Retry(Frozen):
         max_wait: clock.Duration = "5s",
         budget: float = 0.1,
     ) -> None:
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        if not is_whole(attempts):
             raise ConfigError(
                 "the attempts of retry must be a whole number of at least 1, the first one counted",
                 hint="write retry=3 for the first attempt and two more, retry=None for no retry",
             )
-        if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget <= 1:
+        if not is_share(budget):
             raise ConfigError(
                 "Retry(budget=...) must be a share in (0, 1]: how many retries each success earns",
                 hint="write budget=0.1",
@@ -110,16 +110,10 @@ class Retry(Frozen):
         return option
 
     def __repr__(self) -> str:
-        # No addresses in it: the plan's digest is made from this, and must be the same in every process.
-        if self.tenacity is not None:
-            return f"Retry.of(<tenacity.{type(self.tenacity).__name__}, {self.attempts} attempts>)"
-        if isinstance(self.on, tuple):
-            on = f"[{', '.join(kind.__name__ for kind in self.on)}]"
-        else:
-            on = getattr(self.on, "__qualname__", type(self.on).__name__) if self.on is not None else "None"
-        return (
-            f"Retry({self.attempts}, on={on}, wait={self.wait!r}, max_wait={self.max_wait!r}, budget={self.budget!r})"
-        )
+        if self.tenacity is None:
+            return super().__repr__()
+        # Without an address, and without what it holds: the plan's digest is made from this, in every process the same.
+        return f"Retry.of(<tenacity.{type(self.tenacity).__name__}, {self.attempts} attempts>)"
 
 
 def _transient_types(on: Any) -> tuple[type[Exception], ...] | Callable[[Exception], bool] | None:
@@ -311,7 +305,9 @@ class Retrying:
         call.stop_reason = reason
         self.budget.count(reason)
         error = call.error
-        if error is None or (call.attempts < 2 and reason in ("attempts", "not_retryable")):  # noqa: PLR2004 - no retry to speak of
+        if error is None or not call.attempts:
+            return
+        if call.attempts == 1 and reason in ("attempts", "not_retryable"):  # there was no retry, and none was held back
             return
         times = "once" if call.attempts == 1 else f"{call.attempts} times"
         mine = f"({call.plan.name})"

@@ -14,9 +14,7 @@ from guardrail.asks import Ask, Do, Sleep
 from guardrail.call import Call
 from guardrail.errors import ConfigError
 
-Rule = Callable[
-    [float, float | None], str | None
-]  # (pause, seconds that the sender asks for) -> why to stop, None to go on
+Rule = Callable[[float, float | None], str | None]  # (pause, seconds that the sender asks for) -> why to stop, None to go on
 _ONLY_ERRORS: Final = (
     tenacity.retry_if_exception,
     tenacity.retry_if_exception_cause_type,
@@ -114,12 +112,12 @@ class Tries:
             asked: How many seconds the sender of the error asks to wait.
             rule: Our own reasons to stop.
         """
+        self._listen(asked, rule)
         state, error = self._state, call.error
-        self._asked, self._rule, self.reason = asked, rule, None
+        frames = None if error is None else error.__traceback__
         if error is None:
             state.set_result(call.result)
         else:
-            frames = error.__traceback__
             state.set_exception((type(error), error, frames))
         state.outcome_timestamp = clock.now()
         try:
@@ -146,6 +144,9 @@ class Tries:
             yield Sleep(seconds)
         else:
             yield Do(_OWN_SLEEP, sleep, seconds)
+
+    def _listen(self, asked: float | None, rule: Rule) -> None:
+        self._asked, self._rule, self.reason = asked, rule, None
 
     def _iter(self) -> Generator[Ask, Any, Any]:
         if self._waits:
@@ -197,20 +198,24 @@ def _at_once(value: Any, what: str) -> Any:
 class _Iter:
     """`iter(state)` of a tenacity.AsyncRetrying."""
 
-    def now(self, retrying: Any, state: tenacity.RetryCallState) -> Any:
+    def now(self, *args: Any) -> Any:
+        retrying, state = args
         return _at_once(retrying.iter(state), "a hook")
 
-    async def later(self, retrying: Any, state: tenacity.RetryCallState) -> Any:
+    async def later(self, *args: Any) -> Any:
+        retrying, state = args
         return await retrying.iter(state)
 
 
 class _OwnSleep:
     """The `sleep` that a retrying object brought along."""
 
-    def now(self, sleep: Callable[[float], Any], seconds: float) -> None:
+    def now(self, *args: Any) -> None:
+        sleep, seconds = args
         _at_once(sleep(seconds), "the sleep")
 
-    async def later(self, sleep: Callable[[float], Any], seconds: float) -> None:
+    async def later(self, *args: Any) -> None:
+        sleep, seconds = args
         await _value(sleep(seconds))
 
 

@@ -109,9 +109,7 @@ def _status(error: Exception) -> int | None:
         candidates = [facts.get("HTTPStatusCode") if isinstance(facts, dict) else None]
     else:
         candidates = [_get(response, "status_code")]  # requests, httpx
-    candidates += [
-        _get(error, name) for name in ("status_code", "status", "code")
-    ]  # openai, anthropic; aiohttp; urllib
+    candidates += [_get(error, name) for name in ("status_code", "status", "code")]  # openai, anthropic; aiohttp; urllib
     for status in candidates:
         if isinstance(status, int) and not isinstance(status, bool) and 100 <= status < 600:  # noqa: PLR2004 - HTTP's range
             return int(status)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from guardrail.call import Call
+from guardrail.decision import Prediction
 from guardrail.errors import InvalidInput, InvalidOutput
 from guardrail.policies.annotations import Check, explain
 from guardrail.shape import Misshapen, Shape
@@ -118,11 +119,10 @@ class Validation(Binding):
 class Output:
     """Checks the function's answer. The object itself goes on, cached or not; it is never replaced."""
 
-    def __init__(self, check: Check, *, prediction: bool = False) -> None:
+    def __init__(self, check: Check) -> None:
         self.check = check
         self.exact = check.exact
         self.fits = check.fits
-        self.prediction = prediction  # the check is for what stands in a Prediction
 
     def leave(self, call: Call) -> None:
         """Check the answer of an attempt that did not fail.
@@ -130,15 +130,11 @@ class Output:
         Raises:
             InvalidOutput: With the rule, not the value.
         """
-        if call.error is not None:
-            return
-        value = call.result
-        if self.prediction:
-            from guardrail.decision import Prediction  # noqa: PLC0415 - avoids a cycle at import
+        if call.error is None:
+            self.judge(call.result)
 
-            if value.__class__ is not Prediction:
-                raise InvalidOutput("the answer: should be a Prediction", policy="validate")
-            value = value.value
+    def judge(self, value: Any) -> None:
+        """Check one value."""
         if value.__class__ is self.exact and (self.exact is not float or value - value == 0.0):
             return
         problem = None
@@ -147,9 +143,26 @@ class Output:
         except ValueError as error:
             problem = error
         if problem is not None:
-            from pydantic import ValidationError  # noqa: PLC0415
+            from pydantic import ValidationError  # noqa: PLC0415 - imported long since, by whoever made the check
 
             if not isinstance(problem, ValidationError):
                 raise problem
             text, hint = explain(problem, self.check, "the answer")
             raise InvalidOutput(text, policy="validate", hint=hint)
+
+
+class PredictionOutput(Output):
+    """Checks a `Prediction[T]`: the annotation's T is what must stand in it."""
+
+    def leave(self, call: Call) -> None:
+        """Check the answer of an attempt that did not fail.
+
+        Raises:
+            InvalidOutput: It is no Prediction, or its value does not fit.
+        """
+        if call.error is None:
+            answer = call.result
+            if answer.__class__ is not Prediction:
+                raise InvalidOutput("the answer: should be a Prediction", policy="validate")
+            if answer.value.__class__ is not self.exact or self.exact is float:
+                self.judge(answer.value)

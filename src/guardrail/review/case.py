@@ -50,7 +50,7 @@ class Actor:
             return who
         if who is None:
             return cls._of_system()
-        if not isinstance(who, str) or not who.strip():
+        if not says_something(who):
             raise ConfigError("actor is not a name", hint='write actor="anna@bank.example"')
         return cls(plain(who.strip()))
 
@@ -206,6 +206,11 @@ def to_text(value: Any) -> str:
 def from_text(text: str | None) -> Any:
     """Return what `to_text` was given, as JSON knows it; None for None."""
     return None if text is None else orjson.loads(text)
+
+
+def says_something(text: object) -> bool:
+    """Return whether a value is text that is not blank."""
+    return isinstance(text, str) and bool(text.strip())
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,7 @@ from guardrail import clock
 from guardrail.call import MISSING
 from guardrail.errors import ConfigError
 from guardrail.review import rows, spool, tell, upkeep
-from guardrail.review.case import Actor, Answer, Row, State, TicketNotFound, Verdict, plain
+from guardrail.review.case import Actor, Answer, Row, State, TicketNotFound, Verdict, plain, says_something
 from guardrail.review.details import Details
 from guardrail.review.judge import judged
 from guardrail.review.ticket import Ticket
@@ -74,9 +74,7 @@ def listing(
     found = engine.read(
         lambda connection: [
             (row, rows.history(connection, row["id"]))
-            for row in rows.find(
-                connection, queue=queue, guard=guard, business_id=business_id, states=states, limit=limit
-            )
+            for row in rows.find(connection, queue=queue, guard=guard, business_id=business_id, states=states, limit=limit)
         ]
     )
     return [Details.of_rows(row, steps) for row, steps in found]
@@ -98,9 +96,7 @@ def open_count(queue: str | None = None) -> int:
     return count(queue, state="open")
 
 
-def count(
-    queue: str | None = None, guard: str | None = None, state: Wanted | None = None, business_id: str | None = None
-) -> int:
+def count(queue: str | None = None, guard: str | None = None, state: Wanted | None = None, business_id: str | None = None) -> int:
     """Return how many tickets there are; arguments as for `listing`."""
     states = _states(state)
     upkeep.catch_up_if_possible()
@@ -120,14 +116,14 @@ def resolve(part: str) -> str:
     part = part.strip().lower()
     upkeep.catch_up_if_possible()
     if not part or not engine.exists():
-        raise rows.missing(plain(part) or "without an id")
+        raise rows.missing(part or "without an id")
     whole, alike = engine.read(lambda connection: (rows.get(connection, part), rows.matching(connection, part, 2)))
     if whole is not None:
         return str(whole["id"])
     if len(alike) > 1:
         raise TicketNotFound("more than one ticket has an id like that", hint="write more of the id")
     if not alike:
-        raise rows.missing(plain(part))
+        raise rows.missing(part)
     return alike[0]
 
 
@@ -158,9 +154,7 @@ def decide(
     who = Actor.of(actor)
     case = details(ticket_id)
     decision = judged(case, value, verdict) | {"note": None if note is None else plain(note)}
-    row, events = engine.result(
-        engine.write(lambda connection: rows.decide(connection, ticket_id, clock.wall(), who, decision))
-    )
+    row, events = engine.result(engine.write(lambda connection: rows.decide(connection, ticket_id, clock.wall(), who, decision)))
     tell.tell(events)
     return Ticket.of_row(row)
 
@@ -178,13 +172,11 @@ def cancel(ticket_id: str, reason: str, actor: Actor | str | None = None) -> Tic
         TicketClosed: It is decided, expired or cancelled already.
         StoreError: The store cannot take it.
     """
-    if not isinstance(reason, str) or not reason.strip():
+    if not says_something(reason):
         raise ConfigError("a ticket is cancelled for a reason", hint='write reason="withdrawn by the applicant"')
     who, why = Actor.of(actor), plain(reason)
     upkeep.catch_up_if_possible()
-    row, events = engine.result(
-        engine.write(lambda connection: rows.cancel(connection, ticket_id, clock.wall(), who, why))
-    )
+    row, events = engine.result(engine.write(lambda connection: rows.cancel(connection, ticket_id, clock.wall(), who, why)))
     tell.tell(events)
     return Ticket.of_row(row)
 
@@ -279,7 +271,5 @@ def _states(state: Wanted | None) -> tuple[str, ...]:
     if state == "open":
         return OPEN_STATES
     if state not in _STATES:
-        raise ConfigError(
-            "there is no such state of a ticket", hint=f'write "open", "all" or one of {", ".join(_STATES)}'
-        )
+        raise ConfigError("there is no such state of a ticket", hint=f'write "open", "all" or one of {", ".join(_STATES)}')
     return (state,)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -33,6 +35,8 @@ def put(case: Case) -> Ticket:
         ReviewUnavailable: Neither could take it.
         GuardrailError: Something in the case cannot be JSON.
     """
+    from guardrail.review import rows  # noqa: F401, PLC0415 - loaded before the time runs
+
     row = case.row()
     try:
         stored, events = engine.result(engine.write(lambda connection: _put(connection, row)), _PUT_SECONDS)
@@ -66,6 +70,8 @@ class _Put:
         return put(case)
 
     async def later(self, case: Case) -> Ticket:
+        if "guardrail.review.rows" not in sys.modules:  # loaded before the time runs, and beside the event loop
+            await asyncio.wrap_future(engine.aside(lambda: importlib.import_module("guardrail.review.rows")))
         row = case.row()
         try:
             work = engine.write(lambda connection: _put(connection, row))
@@ -90,9 +96,7 @@ class _Answer:
 
     async def later(self, guard: str, business_id: str, not_before: datetime | float) -> Answer | None:
         try:
-            return await engine.result_later(
-                engine.aside(lambda: answer_for(guard, business_id, not_before)), _PUT_SECONDS
-            )
+            return await engine.result_later(engine.aside(lambda: answer_for(guard, business_id, not_before)), _PUT_SECONDS)
         except StoreError as problem:
             _say_unread(guard, problem)
             return None

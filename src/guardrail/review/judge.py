@@ -81,9 +81,7 @@ def spelled(choice: Any) -> str:
 def _allowed(case: Details) -> str:
     if case.choices is None:
         return "any answer is allowed"
-    return "write one of: " + ", ".join(
-        choice if isinstance(choice, str) else to_text(choice) for choice in case.choices
-    )
+    return "write one of: " + ", ".join(choice if isinstance(choice, str) else to_text(choice) for choice in case.choices)
 
 
 def _invalid(case: Details, text: str, hint: str) -> InvalidInput:

@@ -118,7 +118,7 @@ def read(
         return []
     columns = (label.c.guard, label.c.decision_id, label.c.business_id, label.c.source)
     wanted = zip(columns, (guard, decision_id, business_id, source), strict=True)
-    query = select(label).where(*(column == text for column, text in wanted if text is not None))
+    query = select(label).where(*(column == plain(text) for column, text in wanted if text is not None))
     if since is not None:
         query = query.where(label.c.at >= since.timestamp())
     rows = engine.read(lambda connection: list(connection.execute(query.order_by(label.c.seq).limit(limit)).mappings()))
@@ -151,17 +151,11 @@ def _check(decision_id: Any, business_id: Any, actual: Any, value: Any, at: Any)
             hint='write feedback(decision.id, actual) or business_id="loan-17"',
         )
     if not all(text is None or (isinstance(text, str) and text) for text in (decision_id, business_id)):
-        raise ConfigError(
-            "decision_id and business_id of feedback are texts", hint="write feedback(decision.id, actual)"
-        )
+        raise ConfigError("decision_id and business_id of feedback are texts", hint="write feedback(decision.id, actual)")
     if actual is MISSING or actual is ...:
         raise ConfigError("feedback does not say what was true", hint="write feedback(decision.id, actual)")
-    if value is not None and (
-        isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
-    ):
-        raise ConfigError(
-            "value of feedback is no finite number", hint="write what the outcome was worth, such as -1200.0"
-        )
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
+        raise ConfigError("value of feedback is no finite number", hint="write what the outcome was worth, such as -1200.0")
     if at is not None and (not isinstance(at, datetime) or at.utcoffset() is None):
         raise ConfigError("at of feedback has no time zone", hint="write datetime.now(UTC)")
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
 
 from guardrail.review import tell
-from guardrail.review.case import Actor, Answer, Row, TicketClosed, TicketNotFound, moment, new_id
+from guardrail.review.case import Actor, Answer, Row, TicketClosed, TicketNotFound, moment, new_id, plain
 from guardrail.review.case import from_text as loads
 from guardrail.store.tables import OPEN_STATES, is_closed, is_open, label, step, ticket, twin, was_decided
 
@@ -48,12 +48,14 @@ def adopt(connection: Connection, row: Row) -> None:
 
 def get(connection: Connection, ticket_id: str) -> RowMapping | None:
     """Return a ticket's row, or that of its twin, or None."""
-    found = connection.execute(_of_id, {"id": ticket_id}).mappings().first()
-    return found or connection.execute(_of_twin, {"id": ticket_id}).mappings().first()
+    wanted = {"id": plain(ticket_id)}
+    found = connection.execute(_of_id, wanted).mappings().first()
+    return found or connection.execute(_of_twin, wanted).mappings().first()
 
 
 def matching(connection: Connection, part: str, most: int) -> list[str]:
     """Return the ids that begin or end with a text, at most so many, newest first."""
+    part = plain(part)
     alike = or_(ticket.c.id.startswith(part, autoescape=True), ticket.c.id.endswith(part, autoescape=True))
     return list(connection.execute(select(ticket.c.id).where(alike).order_by(ticket.c.id.desc()).limit(most)).scalars())
 
@@ -77,9 +79,7 @@ def count(
     connection: Connection, *, queue: str | None, guard: str | None, business_id: str | None, states: Collection[str]
 ) -> int:
     """Return how many rows fit."""
-    query = _fitting(
-        select(func.count()).select_from(ticket), queue=queue, guard=guard, business_id=business_id, states=states
-    )
+    query = _fitting(select(func.count()).select_from(ticket), queue=queue, guard=guard, business_id=business_id, states=states)
     return int(connection.execute(query).scalar_one())
 
 
@@ -109,8 +109,8 @@ def known(connection: Connection, ids: Sequence[str]) -> set[str]:
 def answered(connection: Connection, guard: str, business_id: str, not_before: float) -> Answer | None:
     """Return the latest decision of a person about a matter since a moment, or None."""
     query = _ended().where(
-        ticket.c.guard == guard,
-        ticket.c.business_id == business_id,
+        ticket.c.guard == plain(guard),
+        ticket.c.business_id == plain(business_id),
         was_decided,
         step.c.at >= not_before,
     )
@@ -132,9 +132,7 @@ def decide(
     return _again(connection, row), [tell.note(connection, "decision", row["guard"], fields, now)]
 
 
-def cancel(
-    connection: Connection, ticket_id: str, now: float, actor: Actor, reason: str
-) -> tuple[RowMapping, list[tell.Event]]:
+def cancel(connection: Connection, ticket_id: str, now: float, actor: Actor, reason: str) -> tuple[RowMapping, list[tell.Event]]:
     """Take an open ticket out of the queue."""
     row = _answerable(connection, ticket_id, now)
     _enter(connection, row, "cancelled", now, actor=actor, note=reason)
@@ -191,7 +189,7 @@ def _fitting(
     query: Select[Any], *, queue: str | None, guard: str | None, business_id: str | None, states: Collection[str]
 ) -> Select[Any]:
     wanted = ((ticket.c.queue, queue), (ticket.c.guard, guard), (ticket.c.business_id, business_id))
-    query = query.where(*(column == value for column, value in wanted if value is not None))
+    query = query.where(*(column == plain(text) for column, text in wanted if text is not None))
     return query.where(ticket.c.state.in_(states)) if states else query
 
 
@@ -210,11 +208,7 @@ def _answerable(connection: Connection, ticket_id: str, now: float) -> RowMappin
     if row["state"] in OPEN_STATES and not _overdue(row, now):
         return row
     state = row["state"] if row["state"] not in OPEN_STATES else "expired"
-    hint = (
-        "guardrail.feedback(...) keeps what turned out to be true"
-        if state == "expired"
-        else "see `guardrail review show`"
-    )
+    hint = "guardrail.feedback(...) keeps what turned out to be true" if state == "expired" else "see `guardrail review show`"
     raise TicketClosed(
         f"ticket {row['id']} is {state} and takes no decision",
         guard=row["guard"],
@@ -225,12 +219,10 @@ def _answerable(connection: Connection, ticket_id: str, now: float) -> RowMappin
 
 def missing(ticket_id: str) -> TicketNotFound:
     """Return the error for an id that no ticket has."""
-    return TicketNotFound(f"there is no ticket {ticket_id}", hint="see `guardrail review list --state all`")
+    return TicketNotFound(f"there is no ticket {plain(ticket_id)}", hint="see `guardrail review list --state all`")
 
 
-def _enter(
-    connection: Connection, row: Row, state: str, now: float, *, actor: Actor | None = None, **facts: str | None
-) -> None:
+def _enter(connection: Connection, row: Row, state: str, now: float, *, actor: Actor | None = None, **facts: str | None) -> None:
     connection.execute(update(ticket).where(ticket.c.id == row["id"]).values(state=state))
     who = {} if actor is None else {"actor": actor.id, "known_by": actor.known_by}
     connection.execute(insert(step).values(ticket_id=row["id"], at=now, state=state, **who, **facts))

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -43,9 +44,7 @@ def keep(row: Row) -> Row:
                 os.link(draft, place)  # unlike a rename it never replaces another's case
                 _sync(folder)
                 return row
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # it was moved into the store just now: ours is a new case again
+            with contextlib.suppress(FileNotFoundError):  # it was moved into the store just now: ours is a new case again
                 earlier = _load(place)
                 if earlier is None:
                     _set_aside(place)
@@ -83,11 +82,12 @@ def replay(within: float = engine.PATIENCE) -> int:
         if not alone:
             return 0
         found = list(_rows())
-        stored = [engine.write(lambda connection, row=row: rows.adopt(connection, row)) for _, row in found]  # type: ignore[misc]
-        for (place, _), future in zip(found, stored, strict=True):
-            engine.result(future, within)
-            place.unlink()
-            moved += 1
+        for some in (found[:1], found[1:]):  # one to try the store, then the others together
+            stored = [engine.write(partial(rows.adopt, row=row)) for _, row in some]
+            for (place, _), future in zip(some, stored, strict=True):
+                engine.result(future, within)
+                place.unlink()
+                moved += 1
     return moved
 
 

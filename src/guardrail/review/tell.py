@@ -7,6 +7,7 @@ told twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
@@ -36,8 +37,12 @@ def note(connection: Connection, kind: str, guard: str | None, fields: Mapping[s
     return event
 
 
-def tell(events: Iterable[Event]) -> None:
-    """Write events to the ledger, synced, and then forget them. What the ledger does not take is told later."""
+def tell(events: Iterable[Event]) -> Future[None] | None:
+    """Write events to the ledger, synced, and have them forgotten. What the ledger does not take is told later.
+
+    Returns:
+        A future for the forgetting, which nobody needs to wait for; None when there is nothing to forget.
+    """
     from guardrail.ledger import writer  # noqa: PLC0415 - the ledger starts when there is something to write
 
     told = []
@@ -51,8 +56,7 @@ def tell(events: Iterable[Event]) -> None:
             )
         else:
             told.append(event.id)
-    if told:
-        engine.write(lambda connection: _forget(connection, told))
+    return engine.write(lambda connection: _forget(connection, told)) if told else None
 
 
 def left(connection: Connection, now: float) -> list[Event]:

@@ -38,7 +38,8 @@ def catch_up(within: float = engine.PATIENCE) -> None:
     overdue, left = engine.read(lambda connection: (rows.overdue(connection, now), tell.left(connection, now)), within)
     if overdue:
         expire_due(within)
-    tell.tell(left)
+    if forgotten := tell.tell(left):
+        engine.result(forgotten, within)
 
 
 def catch_up_if_possible() -> None:

@@ -71,9 +71,7 @@ class _Watch:
                             pause, self.new = _AGAIN_SECONDS, True
                 except Exception as problem:  # noqa: BLE001 - those who wait need this thread
                     if not isinstance(problem, engine.StoreError):
-                        notices.say(
-                            "review-watch", f"looking for answers failed ({type(problem).__name__}); tried again"
-                        )
+                        notices.say("review-watch", f"looking for answers failed ({type(problem).__name__}); tried again")
                     pause, self.new = _AGAIN_SECONDS, True
         finally:
             changes.close()

@@ -125,9 +125,7 @@ def reference_markdown() -> str:
         _line(f"`{variable(name)}`", f"`{name}`", each.shape, each.shown or _default(each.default), _meaning(each))
         for name, each in TABLE.items()
     ]
-    lines += [
-        _line(f"`{PREFIX}{each.variable}`", f"`{each.name}={{…}}`", each.shape, "", each.doc) for each in FAMILIES
-    ]
+    lines += [_line(f"`{PREFIX}{each.variable}`", f"`{each.name}={{…}}`", each.shape, "", each.doc) for each in FAMILIES]
     lines += ["", "## Options of one guard", "", "| option | write |", "|---|---|"]
     lines += [_line(f"`{name}`", option.shape) for name, option in OPTIONS.items()]
     in_code, later = (", ".join(f"`{name}`" for name in names) for names in (IN_CODE, LATER))

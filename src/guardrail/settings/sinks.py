@@ -52,8 +52,7 @@ class Route:
     def takes(self, record: Mapping[str, object]) -> bool:
         """Return whether a record goes this way. A field that the record lacks fits only the pattern `*`."""
         return all(
-            any(fnmatchcase(str(record.get(field) or ""), pattern) for pattern in patterns)
-            for field, patterns in self.wanted
+            any(fnmatchcase(str(record.get(field) or ""), pattern) for pattern in patterns) for field, patterns in self.wanted
         )
 
 

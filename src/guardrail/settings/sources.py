@@ -126,9 +126,7 @@ def _secret(path: str, name: str) -> str:
         raise ConfigError(f"the file that {shown} names is not UTF-8") from None
     value = value.removesuffix("\n").removesuffix("\r")
     if not value.strip():
-        raise ConfigError(
-            f"the file that {shown} names is empty", hint="write the value into it, or unset the variable"
-        )
+        raise ConfigError(f"the file that {shown} names is empty", hint="write the value into it, or unset the variable")
     return value
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from guardrail import lifecycle, notices
 from guardrail.errors import ConfigError
@@ -20,6 +20,7 @@ from guardrail.settings.sources import Given, GuardKey, Origin, Source, from_con
 from guardrail.settings.table import TABLE
 from guardrail.settings.values import SecretText, nearest
 
+_WEAKEST_FIRST: Final[tuple[Origin, ...]] = ("guardrail.toml", "configure()", "environment")
 _EVERY_GUARD: Final = ("mode", "audit")  # options that a setting gives to all guards at once
 
 _log: Final = logging.getLogger("guardrail")
@@ -79,17 +80,24 @@ class Settings:
         """Return the options that are set from outside for one guard, each with where it came from.
 
         Within one origin what names the guard beats what speaks to all (`mode`, `audit`); a higher origin beats both.
+        But where any of them says that the guard is killed, no other opens it again.
         """
         found: dict[str, tuple[Any, Origin]] = {}
+        for option, value, origin in self._said(name):
+            if option != "mode" or found.get("mode", ("",))[0] != "killed":
+                found[option] = (value, origin)
+        return found
+
+    def _said(self, name: str) -> Iterator[tuple[str, object, Origin]]:
+        """Yield every option that is set for a guard, the strongest last."""
         spelled = address(name)
-        for origin in cast("tuple[Origin, ...]", ("guardrail.toml", "configure()", "environment")):
+        for origin in _WEAKEST_FIRST:
             for option in _EVERY_GUARD:
                 if self.origin(option) == origin:
-                    found[option] = (getattr(self, option), origin)
+                    yield option, getattr(self, option), origin
             for each in self.guard_options:
                 if each.origin == origin and each.key.guard == (name if each.key.exact else spelled):
-                    found[each.key.option] = (each.value, origin)
-        return found
+                    yield each.key.option, each.value, origin
 
 
 def current() -> Settings:
@@ -125,8 +133,9 @@ def configure(**settings: Any) -> None:
 
 
 def on_change(tell: Callable[[], None]) -> None:
-    """Have a function called, with nothing, after each `configure()`."""
-    _listeners.append(tell)
+    """Have a function called, with nothing, after each `configure()`. Twice the same counts once."""
+    if tell not in _listeners:
+        _listeners.append(tell)
 
 
 def for_guard(name: str) -> dict[str, tuple[Any, Origin]]:
@@ -218,7 +227,7 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
     origins: dict[str, Origin] = {}
     plain: dict[str, Given] = {}
     for source in sources:
-        plain.update(source.plain)
+        plain.update({name: given for name, given in source.plain.items() if not _is_kill(name, plain)})
     if otel_service and "service" not in plain:
         plain["service"] = Given(otel_service, "OTEL_SERVICE_NAME", "environment")
     values: dict[str, Any] = {name: setting.default for name, setting in TABLE.items()}
@@ -256,6 +265,11 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
         origins=MappingProxyType(origins),
         guard_options=options,
     )
+
+
+def _is_kill(name: str, plain: Mapping[str, Given]) -> bool:
+    """Tell whether a weaker source has said that every guard is killed, which no stronger one opens again."""
+    return name == "mode" and name in plain and str(plain[name].value).strip().lower() == "killed"
 
 
 def _fresh_lock() -> None:

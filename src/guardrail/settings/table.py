@@ -76,7 +76,7 @@ TABLE: Final[dict[str, Setting]] = {
         ),
         Setting(
             "mode", mode, None, " · ".join(MODES),
-            "Mode of every guard, over what the guards say of themselves. No mode opens access, approval or kill.",
+            "Mode of every guard, over what they say of themselves. Where `killed` is said anywhere, it holds.",
             shown="what each guard says, else enforce",
         ),
         Setting(

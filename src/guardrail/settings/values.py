@@ -163,9 +163,7 @@ def folder(value: object, where: str) -> Path:
 
 def no_database(_: object, where: str) -> None:
     """Refuse: a shared database is not part of this release, and a setting is never accepted and ignored."""
-    raise ConfigError(
-        f"{where}: the embedded store (files in GUARDRAIL_HOME) is the only one in this release", hint="unset it"
-    )
+    raise ConfigError(f"{where}: the embedded store (files in GUARDRAIL_HOME) is the only one in this release", hint="unset it")
 
 
 def cache_url(value: object, where: str) -> SecretText:

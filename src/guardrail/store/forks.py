@@ -30,8 +30,7 @@ def apart() -> Iterator[None]:
     finally:
         with _changed:
             _inside -= 1
-            if _forking:
-                _changed.notify_all()
+            _changed.notify_all()
 
 
 def _before() -> None:

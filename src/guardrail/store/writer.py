@@ -110,31 +110,24 @@ class Writer:
         connection = self._connection
         if not batch or connection is None:
             return
+        transaction = connection.begin()  # what goes wrong here concerns all of them
         outcomes: list[tuple[Any, Exception | None]] = []
         try:
-            with connection.begin():
+            with transaction:
                 outcomes.extend(self._attempt(connection, work) for work in batch)
-        except (DBAPIError, sqlite3.Error):
+        except (DBAPIError, sqlite3.Error) as problem:
             # SQLite gave up the whole transaction. One piece of work may be to blame (too large for the disk, say).
-            self._drop()
             if len(batch) == 1:
-                raise
-            for work in batch:
-                self._settle_again(work)
+                batch[0].future.set_exception(sqlite.explained(problem, self._path))
+            else:
+                for work in batch:
+                    self._commit([work])
             return
         for work, (value, error) in zip(batch, outcomes, strict=True):
             if error is None:
                 work.future.set_result(value)
             else:
                 work.future.set_exception(error)
-
-    def _settle_again(self, work: Work) -> None:
-        try:
-            self._open()
-            self._commit([work])
-        except BaseException as problem:  # noqa: BLE001 - as above
-            self._drop()
-            work.future.set_exception(sqlite.explained(problem, self._path))
 
     def _attempt(self, connection: Connection, work: Work) -> tuple[Any, Exception | None]:
         """Do one piece of work so that its failure undoes only itself."""

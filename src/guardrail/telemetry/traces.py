@@ -71,11 +71,11 @@ def begin(call: Call) -> Token | None:
         way = _way
         if provider is not _provider or way is None or not way.holds():
             way = _choose(provider)
-            if way is None:
-                return None
         token = way.begin(call)
     except Exception as problem:  # noqa: BLE001 - samplers and processors are the application's; a call never fails for them
         notices.say("traces", f"a span could not be begun ({type(problem).__name__}); calls go on without")
+        return None
+    if token is None:
         return None
     extra = call.extra
     if extra is None:
@@ -125,7 +125,7 @@ def take(entries: list[Entry]) -> None:
                 token.build(entry)
 
 
-def _choose(provider: Any) -> Way | None:
+def _choose(provider: Any) -> Way:
     """Look at a provider as it is now, and choose how its spans are made."""
     global _provider, _way  # noqa: PLW0603 - the application has one provider; a race chooses the same way twice
     from guardrail.telemetry import spans  # noqa: PLC0415 - brings OpenTelemetry, which the application has loaded already

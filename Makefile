@@ -1,0 +1,46 @@
+# Everything needs only make and a Python of 3.11 or newer; the rest is installed into .venv.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+PY := $(VENV)/bin/python
+# The newest interpreter that really starts (a version manager's shims may exist and refuse).
+FIND_PYTHON = for p in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done
+
+.PHONY: help demo test lint bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+
+$(VENV)/.base:
+	@python="$$($(FIND_PYTHON))"; \
+	if [ -z "$$python" ]; then echo "guardrail needs Python 3.11 or newer, with venv; none was found (try: make PYTHON=/path/to/python)" >&2; exit 1; fi; \
+	"$$python" -m venv $(VENV) && $(PY) -m pip install -q --upgrade pip
+	@touch $@
+
+$(VENV)/.examples: $(VENV)/.base pyproject.toml
+	@$(PY) -m pip install -q -e '.[examples]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base pyproject.toml
+	@$(PY) -m pip install -q -e '.[test]'
+	@touch $@ $(VENV)/.examples
+
+demo: $(VENV)/.examples ## the main job: a credit model on real applications, guarded
+	@$(PY) -m examples.lending
+
+lint: $(VENV)/.test ## style and types
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --check --quiet .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/basedpyright --level error
+
+test: lint ## style, types and every test, on each Python from 3.11 to 3.13 that is installed
+	@$(PY) -m pytest -q
+	@sh tests/other_pythons.sh
+
+bench: $(VENV)/.test ## what a guarded call costs, beside the same by hand
+	@$(PY) -m benchmarks.call_path
+
+clean: ## remove what was installed and made here
+	@rm -rf $(VENV) .venv-* build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .guardrail

@@ -1,0 +1,1 @@
+Finding = selftest = None

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Runs the tests on the other Pythons that are installed, each in a virtual environment of its own.
+set -eu
+here=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+for version in 3.11 3.12 3.13; do
+  [ "$version" = "$here" ] && continue
+  python=""
+  for candidate in "python$version" "$HOME"/.pyenv/versions/"$version".*/bin/python; do
+    if "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then python=$candidate; break; fi
+  done
+  if [ -z "$python" ]; then echo "Python $version is not installed: skipped"; continue; fi
+  venv=".venv-$version"
+  if [ ! -e "$venv/.test" ] || [ pyproject.toml -nt "$venv/.test" ]; then
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install -q --upgrade pip
+    "$venv/bin/python" -m pip install -q -e '.[test]'
+    touch "$venv/.test"
+  fi
+  echo "Python $version:"
+  "$venv/bin/python" -m pytest -q -p no:cacheprovider -m 'not slow'
+done

@@ -1,0 +1,130 @@
+"""The review queue on a home of its own, a clock to set, and other processes that use the same queue."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardrail import clock, notices, settings
+from guardrail.ledger import writer
+from guardrail.review import filing, upkeep
+from guardrail.review.case import Case
+from guardrail.store import engine
+
+Start = Callable[..., "subprocess.Popen[str]"]
+Events = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A home that does not exist yet, named by the environment as it is for a service."""
+    for name in list(os.environ):
+        if name.startswith(("GUARDRAIL_", "OTEL_")):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("GUARDRAIL_HOME", str(folder))
+    monkeypatch.chdir(tmp_path)
+    settings.reset()
+    notices.reset()
+    yield folder
+    engine.finish(5)
+    writer.shutdown(5)
+    settings.reset()
+    notices.reset()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a locked store for 0.2 s, not 2."""
+    monkeypatch.setattr(filing, "_PUT_SECONDS", 0.2)
+    monkeypatch.setattr(upkeep, "_PATIENCE", 0.2)
+
+
+class Wall:
+    """The wall clock, set by the test."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        """Return seconds since the epoch."""
+        return self.now
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
+    """A wall clock that stands still until the test moves it."""
+    made = Wall()
+    monkeypatch.setattr(clock, "wall", made)
+    return made
+
+
+@pytest.fixture
+def events(home: Path) -> Events:
+    """Return what the ledger on disk says of tickets and labels, oldest first."""
+
+    def read() -> list[dict[str, Any]]:
+        lines = [line for file in sorted(home.glob("ledger/**/*.jsonl")) for line in file.read_text().splitlines()]
+        found = [json.loads(line) for line in lines]
+        return [each for each in found if each["event"] in ("ticket", "decision", "feedback")]
+
+    return read
+
+
+def make_case(key: object = 1, **fields: Any) -> Case:
+    """Return a case of one guard, like the others but for its key and what is given."""
+    usual: dict[str, Any] = {
+        "queue": "loans",
+        "guard": "credit",
+        "version": "1",
+        "key": repr(key).encode(),
+        "decision_id": f"decision-{key}",
+        "reason": "low",
+        "arguments": {"income": 100},
+        "provisional": "yes",
+        "choices": ["yes", "no"],
+        "confidence": 0.4,
+        "threshold": 0.8,
+    }
+    return Case(**usual | fields)
+
+
+@pytest.fixture
+def case() -> Callable[..., Case]:
+    """Make cases."""
+    return make_case
+
+
+PROGRAM = """
+import sys, time
+from guardrail.review import queue
+from guardrail.review import filing, upkeep
+from guardrail.review.case import Case
+def case(key, **fields):
+    usual = dict(queue="loans", guard="credit", version="1", key=repr(key).encode(), decision_id=f"decision-{key}",
+                 reason="low", arguments={"income": 100}, provisional="yes", choices=["yes", "no"])
+    return Case(**usual | fields)
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a Python program in another process, with `queue` and `case` at hand; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(program: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", PROGRAM + program, *arguments]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))  # noqa: S603
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
