@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from guardrail.call import decision_id
 from guardrail.decision import Decision, Outcome
-from guardrail.errors import ConfigError, Refused
+from guardrail.errors import ConfigError, Deferred, Refused
 from guardrail.ledger.entry import without_frames
 
 if TYPE_CHECKING:
@@ -204,8 +204,6 @@ class Batch(Generic[R]):
 
 def outcome_of(error: BaseException) -> str:
     """Return how a row ended that ended with an error."""
-    from guardrail.errors import Deferred  # noqa: PLC0415
-
     if isinstance(error, Deferred):
         return "deferred"
     if not isinstance(error, Exception):

@@ -34,7 +34,7 @@ from guardrail.policies.retry_budget import RetryBudget
 from guardrail.policies.review import Review
 from guardrail.policies.rows import Rows
 from guardrail.policies.snapshot import Snapshot
-from guardrail.policies.switch import Stop
+from guardrail.policies.switch import Leniently, Stop
 from guardrail.policies.validation import Binding, Output, PredictionOutput, Validation
 from guardrail.spec import Given, get, mode_name
 
@@ -168,7 +168,7 @@ class _Assembly:
                 policies.append(Deadline(budget, guard.name, gate is not None))
             if review is not None and "invalid" in review.on and gate is not None:
                 policies.append(InvalidGate(gate))
-            policies += [*binding, self.snapshot]
+            policies += [*(map(Leniently, binding) if mode == "killed" else binding), self.snapshot]
             if gate is not None:
                 policies.append(gate)
             if mode == "killed":
@@ -300,7 +300,7 @@ class _Assembly:
             inside.append(("retry", Retrying(retry, state)))
         if breaker is not None:
             shared = breaker.name or name
-            state = self.states["breaker"] = registry.state("circuit", shared, breaker, lambda: Circuit(breaker))
+            state = self.states["breaker"] = registry.state("circuit", shared, breaker, lambda: Circuit(breaker), name)
             inside.append(("breaker", Breaking(breaker, state)))
         if limit is not None:
             rate = permits = None

@@ -5,11 +5,11 @@ Each may be written as a class or as an instance: `Annotated[str, PII]` and `Ann
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from guardrail.errors import ConfigError
 
@@ -112,7 +112,7 @@ def peeled(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     """Return a type without its `Annotated`, aliases and `NewType`s, and all that was annotated on it."""
     marks: tuple[Any, ...] = ()
     while True:
-        if typing.get_origin(annotation) is typing.Annotated:
+        if typing.get_origin(annotation) is Annotated:
             marks += annotation.__metadata__
             annotation = annotation.__origin__
         elif hasattr(annotation, "__supertype__"):
@@ -147,23 +147,36 @@ def marked(annotation: Any, marker: type[_Marker]) -> bool:
 
 def fields_of(cls: Any) -> dict[str, Any]:
     """Return the annotations of a class's fields, markers included; empty for a class without declared fields."""
+    return _fields_of(cls) if isinstance(cls, type) else {}
+
+
+@functools.lru_cache(maxsize=1024)
+def _fields_of(cls: Any) -> dict[str, Any]:
     pydantic_fields = getattr(cls, "__pydantic_fields__", None)
     if isinstance(pydantic_fields, dict):
         return {name: _annotation(field) for name, field in pydantic_fields.items()}
-    named = isinstance(cls, type) and (
-        dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__") or hasattr(cls, "_fields") or typing.is_typeddict(cls)
-    )
-    if not named:
+    named = any(hasattr(cls, sign) for sign in ("__dataclass_fields__", "__attrs_attrs__", "__required_keys__"))
+    if not (named or (issubclass(cls, tuple) and hasattr(cls, "_fields"))):
         return {}
     try:
-        return typing.get_type_hints(cls, include_extras=True)
-    except Exception:  # noqa: BLE001 - a name that means nothing any more; what can be read of the text is used all the same
-        return dict(getattr(cls, "__annotations__", {}))
+        return dict(typing.get_type_hints(cls, include_extras=True))
+    except Exception:  # noqa: BLE001 - some name in them leads nowhere, as in classes that a function defines
+        return {name: _guessed(str(text)) for base in cls.__mro__[::-1] for name, text in _annotations(base).items()}
+
+
+def _annotations(cls: type) -> dict[str, Any]:
+    return dict(vars(cls).get("__annotations__", {}))
+
+
+def _guessed(text: str) -> Any:
+    """Return what an annotation that cannot be resolved marks, going by its text: a secret must not get out for that."""
+    marks = [marker for marker in (PII, Secret, Subject, BusinessId) if marker.__name__ in text]
+    return Annotated[(Any, *marks)] if marks else Any
 
 
 def _annotation(field: Any) -> Any:
     # pydantic takes `Annotated` apart.
-    return typing.Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
 def path_to(annotation: Any, marker: type[_Marker]) -> list[str] | None:
@@ -203,10 +216,7 @@ def finder(positional: Sequence[str], path: Sequence[str]) -> Callable[[Any], st
     at = positional.index(parameter) if parameter in positional else None
 
     def find(call: Any) -> str | None:
-        if at is None:
-            value = call.kwargs.get(parameter)
-        else:
-            value = call.args[at] if at < len(call.args) else None
+        value = call.kwargs.get(parameter) if at is None or at >= len(call.args) else call.args[at]
         for field in fields:
             value = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
         return None if value is None else value if type(value) is str else str(value)

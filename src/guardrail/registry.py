@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from guardrail import lifecycle
+from guardrail.errors import ConfigError
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -19,7 +20,7 @@ _states: dict[tuple[str, str], tuple[object, Any]] = {}
 _guards: weakref.WeakSet[Guard] = weakref.WeakSet()
 
 
-def state(kind: str, name: str, option: object, make: Callable[[], S]) -> S:
+def state(kind: str, name: str, option: object, make: Callable[[], S], owner: str | None = None) -> S:
     """Return the state of a kind that belongs to a name: the same one as long as the option compares equal.
 
     Args:
@@ -27,12 +28,30 @@ def state(kind: str, name: str, option: object, make: Callable[[], S]) -> S:
         name: The guard's name, or the name that a breaker is shared under.
         option: The option object; another one replaces the state.
         make: Makes a new state.
+        owner: Name of the guard that asks, where the state is shared under another name.
+
+    Raises:
+        ConfigError: Another living guard uses the state of that name under another option.
     """
     with _lock:
         known = _states.get((kind, name))
+        if known is not None and known[0] != option and owner is not None:
+            _refuse_two(name, option, owner)
         if known is None or known[0] != option:
             known = _states[kind, name] = (option, make())
         return known[1]  # type: ignore[no-any-return]
+
+
+def _refuse_two(name: str, option: object, owner: str) -> None:
+    """Two guards that share a breaker by name must agree on it: which of them came first would decide otherwise."""
+    for guard in _guards:
+        other = guard.options.get("breaker")
+        if other is not None and other != option and other.name == name and guard.name != owner:
+            raise ConfigError(
+                f"two guards share the breaker {name!r} under different options",
+                guard=guard.name,
+                hint="give both the same Breaker(...) object, or different names",
+            )
 
 
 def add(guard: Guard) -> None:

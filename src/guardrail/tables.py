@@ -144,7 +144,7 @@ class _Series(Table):
         return _across([*_labels(self.index), self._series.tolist()], len(self))
 
 
-class _Array(Table):
+class ArrayTable(Table):
     """A numpy array: the rows are along its first axis."""
 
     def __init__(self, whole: Any) -> None:
@@ -181,7 +181,7 @@ class _Array(Table):
             yield from (everything[at * width : (at + 1) * width] for at in range(len(block)))
 
 
-class _ArrayLike(_Array):
+class _ArrayLike(ArrayTable):
     """What looks like an array and is not numpy's: a tensor, a sparse matrix."""
 
     def __len__(self) -> int:
@@ -320,7 +320,7 @@ def table_of(value: Any) -> Table | None:
         if module is not None:
             for names, kind in kinds:
                 if isinstance(value, tuple(getattr(module, name) for name in names)):
-                    return None if kind is _Array and value.ndim == 0 else kind(value)
+                    return None if kind is ArrayTable and value.ndim == 0 else kind(value)
     if isinstance(value, Sequence) and is_rows(value):
         return Table(value)
     looks_like_array = all(hasattr(value, name) for name in ("shape", "dtype", "__getitem__")) and not isinstance(value, type)
@@ -329,7 +329,7 @@ def table_of(value: Any) -> Table | None:
 
 _KINDS: Final[Mapping[str, tuple[tuple[tuple[str, ...], type[Table]], ...]]] = {
     "pandas": ((("DataFrame",), _Frame), (("Series",), _Series)),
-    "numpy": ((("ndarray",), _Array),),
+    "numpy": ((("ndarray",), ArrayTable),),
     "polars": ((("DataFrame", "Series"), _Polars),),
     "pyarrow": ((("Table", "RecordBatch", "Array", "ChunkedArray"), _Arrow),),
 }

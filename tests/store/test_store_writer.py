@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -239,3 +241,16 @@ def test_no_transaction_begins_without_the_file_lock(home: Path) -> None:
     assert [engine.write(is_free).result(WAIT) for _ in range(3)] == [False, False, False]
     engine.finish(WAIT)
     assert is_free(None)
+
+
+def test_a_long_line_that_moves_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time runs out only while nothing gets done: a burst is not mistaken for a locked store."""
+    engine.warm()
+    monkeypatch.setattr(writer, "_MOST", 1)
+    before = [engine.write(lambda _: time.sleep(0.05)) for _ in range(12)]
+    mine = engine.write(add("mine"))
+    assert engine.result(mine, 0.2) == "mine"
+    assert all(future.done() for future in before)
+    again = [engine.write(lambda _: time.sleep(0.05)) for _ in range(12)]
+    assert asyncio.run(engine.result_later(engine.write(add("later")), 0.2)) == "later"
+    assert all(future.done() for future in again)

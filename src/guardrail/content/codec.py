@@ -116,7 +116,7 @@ class Codec:
             for value in values:
                 cls = type(value)
                 parts.append(writers[cls](value, depth + 1))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything when it is read
             raise placed(error, where(len(parts)), cls) from None
         return parts
 
@@ -145,11 +145,11 @@ class Codec:
     def _found(self, cls: type) -> Write:
         from guardrail.content import objects  # noqa: PLC0415 - it builds on this module
 
+        roots = {base.__module__.partition(".")[0] for base in cls.__mro__}
         if type(cls).__eq__ is not type.__eq__ or type(cls).__hash__ is not type.__hash__:
             return refuse  # two such classes could pass for each other in a table
         if callable(getattr(cls, "__guard_key__", None)) and not issubclass(cls, type):
             return objects.by_own_key(self, cls)
-        roots = {base.__module__.partition(".")[0] for base in cls.__mro__}
         for root in sorted(_LIBRARIES.keys() & roots & sys.modules.keys()):
             write: Write | None = importlib.import_module(_LIBRARIES[root]).writer(self, cls)
             if write is not None:

@@ -6,6 +6,7 @@ stands beside the content (chunks, offsets, the bits under missing values).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ from guardrail.content.codec import Codec, Write, buffer, scalar, tagged
 from guardrail.content.errors import Unkeyable
 
 
-def writer(codec: Codec, cls: type) -> Write | None:
+def writer(_codec: Codec, cls: type) -> Write | None:
     """Return how values of a class are written, None where it is neither polars' nor Arrow's."""
     pl: Any = sys.modules.get("polars")
     if pl is not None:
@@ -66,8 +67,6 @@ def _copied(column: Any) -> Any:
     """Return a column as one chunk, with nothing under its missing values where Arrow can copy its type."""
     pa: Any = sys.modules["pyarrow"]
     if column.null_count:
-        try:
+        with contextlib.suppress(pa.ArrowNotImplementedError):
             column = column.take(pa.array(range(len(column))))
-        except pa.ArrowNotImplementedError:
-            pass
     return column.combine_chunks()

@@ -52,7 +52,7 @@ def freeze(value: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
         if cls in _FLAT_COPIES and SCALARS.issuperset(map(type, kept.values() if cls is dict else kept)):
             return kept, _FLAT_COPIES[cls], size_in_memory(kept)
         return kept, lambda kept: make(kept, {}), size_in_memory(kept)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything
         # Not chained: the text of a foreign exception may show the value.
         why = f"which cannot be copied for each reader: {type(error).__name__}"
         raise Unkeyable("the answer", cls.__qualname__, why) from None
@@ -158,5 +158,3 @@ def _compiled(cls: type) -> Copy:
             _copies.pop(known, None)
     _copies[cls] = make
     return make
-
-

@@ -31,7 +31,7 @@ def encode(value: Any, *, shared: bool = False) -> bytes:
     """
     try:
         encoding = (_elsewhere if shared else _here)[type(value)](value, 0)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything when it is read
         raise placed(error, "value", type(value)) from None
     return encoding if len(encoding) <= LIMIT else _shortened(encoding)
 
@@ -50,7 +50,7 @@ def encode_call(args: tuple[Any, ...], kwargs: dict[str, Any], *, shared: bool =
     elif len(args) == 1 and type(args[0]) is not tuple:
         try:
             encoding = writers[type(args[0])](args[0], 0)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything when it is read
             raise placed(error, "args[0]", type(args[0])) from None
     else:
         encoding = _in_order(args, writers)

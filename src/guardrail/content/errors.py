@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class _Unable(Exception):  # noqa: N818 - named for what the value is
+class _Unable(Exception):
     """Names a place inside a value, and the type found there.
 
     Args:

@@ -48,8 +48,11 @@ def _around(codec: Codec, cls: type, base: type) -> Callable[[Any, int], bytes]:
     own = [field for field in getattr(cls, "_metadata", ()) if field not in getattr(base, "_metadata", ())]
 
     def around(value: Any, depth: int) -> bytes:
+        # Names of the user's; what pandas itself keeps on the object begins with an underscore.
+        hung = {field: content for field, content in vars(value).items() if not field.startswith("_")}
+        hung.update((field, getattr(value, field, None)) for field in own)
         parts = [name, scalar(value.flags.allows_duplicate_labels), codec.part(value.attrs, depth, ".attrs")]
-        return joined([*parts, *(codec.part(getattr(value, field, None), depth, f".{field}") for field in own)])
+        return joined([*parts, codec.part(hung, depth, ".__dict__")])
 
     return around
 

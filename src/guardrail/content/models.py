@@ -9,8 +9,8 @@ import sys
 from marshal import dumps
 from typing import Any
 
-from guardrail.content.codec import SCALARS, Codec, Write, joined, scalar, tagged
-from guardrail.content.objects import values_of
+from guardrail.content.codec import SCALARS, Codec, Write, joined, refuse, scalar, tagged
+from guardrail.content.objects import own_attributes, values_of
 
 _MOST_SETS = 256  # remembered sets of given fields, per model
 
@@ -24,8 +24,9 @@ def writer(codec: Codec, cls: type) -> Write | None:
         return None
     if issubclass(cls, pydantic.BaseModel):
         return _model(codec, cls)
-    if cls in (pydantic.SecretStr, pydantic.SecretBytes) or (issubclass(cls, pydantic.Secret) and cls.__slots__ == ()):
-        return _secret(codec, cls)
+    if issubclass(cls, (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)):
+        name, own = scalar(codec.name(cls)), own_attributes(codec, cls, object)
+        return own if own is refuse else lambda value, depth: tagged("secret", (name, own(value, depth)))
     core = sys.modules["pydantic_core"]
     if cls in (core.Url, core.MultiHostUrl) or hasattr(cls, "_constraints"):
         return _address(codec, cls)
@@ -43,11 +44,6 @@ def _prediction(codec: Codec) -> Write:
         return head + b"".join(codec.parts((answer, confidence, reasons), depth, names.__getitem__))
 
     return written
-
-
-def _secret(codec: Codec, cls: type) -> Write:
-    name = scalar(codec.name(cls))
-    return lambda value, depth: tagged("secret", (name, codec.part(value.get_secret_value(), depth, "")))
 
 
 def _address(codec: Codec, cls: type) -> Write:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 import sys
 import types
@@ -68,11 +68,14 @@ def writer(codec: Codec, cls: type) -> Write | None:
         if base in standard:
             return _object(codec, cls, base, standard[base])
         if base in _EXACT:
-            exact, write = _EXACT[base], codec.exact[base]
-            return _object(codec, cls, base, lambda value, depth: write(exact(value), depth))
-    if dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__") or issubclass(cls, datetime.tzinfo):
-        return _object(codec, cls, datetime.tzinfo if issubclass(cls, datetime.tzinfo) else object, None)
+            return _object(codec, cls, base, _through(_EXACT[base], codec.exact[base]))
+    if dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__") or issubclass(cls, dt.tzinfo):
+        return _object(codec, cls, dt.tzinfo if issubclass(cls, dt.tzinfo) else object, None)
     return None
+
+
+def _through(exact: Callable[[Any], Any], write: Write) -> Write:
+    return lambda value, depth: write(exact(value), depth)
 
 
 def _by_name(codec: Codec) -> Write:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-import datetime
+import datetime as dt
 import sys
 import types
 from marshal import dumps
@@ -34,17 +34,17 @@ def _by_text(name: str) -> Write:
 
 def _dates(codec: Codec) -> dict[type, Write]:
     def a_date(value: Any, _depth: int) -> bytes:
-        return dumps((..., "date", datetime.date.toordinal(value)), 2)
+        return dumps((..., "date", dt.date.toordinal(value)), 2)
 
     def a_timedelta(value: Any, _depth: int) -> bytes:
-        return dumps((..., "timedelta", *datetime.timedelta.__reduce__(value)[1]), 2)
+        return dumps((..., "timedelta", *dt.timedelta.__reduce__(value)[1]), 2)
 
     def moment(tag: str, cls: Any) -> Write:
         def written(value: Any, depth: int) -> bytes:
             state, *zone = cls.__reduce_ex__(value, 4)[1]  # bytes that hold the fold too, and the zone where there is one
             if not zone:
                 return dumps((..., tag, state), 2)
-            return tagged(tag, (scalar(state), utc if zone[0] is datetime.UTC else codec.part(zone[0], depth, ".tzinfo")))
+            return tagged(tag, (scalar(state), utc if zone[0] is dt.UTC else codec.part(zone[0], depth, ".tzinfo")))
 
         return written
 
@@ -55,13 +55,13 @@ def _dates(codec: Codec) -> dict[type, Write]:
     def a_zone(value: Any, _depth: int) -> bytes:
         return dumps((..., "zone", *value.__reduce__()[1]), 2)  # which refuses a zone that was read from some file
 
-    utc = a_timezone(datetime.UTC, 0)
+    utc = a_timezone(dt.UTC, 0)
     known: dict[type, Write] = {
-        datetime.date: a_date,
-        datetime.datetime: moment("datetime", datetime.datetime),
-        datetime.time: moment("time", datetime.time),
-        datetime.timedelta: a_timedelta,
-        datetime.timezone: a_timezone,
+        dt.date: a_date,
+        dt.datetime: moment("datetime", dt.datetime),
+        dt.time: moment("time", dt.time),
+        dt.timedelta: a_timedelta,
+        dt.timezone: a_timezone,
     }
     if "zoneinfo" in sys.modules:
         known[sys.modules["zoneinfo"].ZoneInfo] = a_zone

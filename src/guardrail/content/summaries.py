@@ -129,7 +129,7 @@ def schema_of(value: Any) -> str:
             shape = tuple(map(int, value.shape))
             if root == "numpy":
                 return f"{name}[{value.dtype}]{shape}" if shape else name
-            return f"{name}({'×'.join(map(str, shape))})"
+            return f"{name}({'×'.join(map(str, shape))})"  # noqa: RUF001 - as one writes the extent of a table
         if cls is Prediction:
             return f"Prediction[{schema_of(value.value)}]"
         if isinstance(value, bytes | bytearray | list | tuple | dict | set | frozenset) or root == "pyarrow":

@@ -159,7 +159,7 @@ def call_body(entry: Entry, same: Sameness, around: Mapping[str, Any], keyed: An
         if same.inputs == "plain" and extra is not None and "plain" in extra:
             shown["value"] = _plain(extra["plain"])
     if outcome in _ANSWERS:
-        if output.__class__ in _EASY:
+        if output.__class__ in _EASY or (output.__class__ is float and output - output == 0.0):  # finite
             record["output"] = {"value": output}
         else:
             shown = _output(output)

@@ -105,7 +105,7 @@ class Caching:
         self.option = option
         self.rows = rows
         self.flights: dict[Any, _Flight] = {}
-        self.lock = threading.Lock()  # over a flight's Future only, never over the call
+        self.lock = threading.RLock()  # over a flight's Future only, never over the call; a coroutine may be dropped inside it
 
     def enter(self, call: Call) -> Turn:
         """Answer from memory, join who is finding out, or find out."""

@@ -69,6 +69,8 @@ class Observe:
                     call.misshapen = True
                 raise
         call.held, trial.held = trial.held, ()
+        if trial.permit is not None:
+            call.permit, trial.permit.call = trial.permit, call
         call.snapshot = trial.snapshot
         call.business_id = trial.business_id
         call.trial = trial

@@ -36,7 +36,7 @@ def _row_of(answer: Any, confidence: float | None, expires: float, guard: str) -
         kept, thaw, size = content.freeze(answer)
     except content.Unkeyable as problem:
         notices.say(
-            "uncopyable", f"answers of type {problem.type_name} are not kept: they cannot be copied for each reader", guard=guard
+            "uncopyable", f"answers of type {problem.kind} are not kept: they cannot be copied for each reader", guard=guard
         )
         return None
     return Row(kept, thaw, size, confidence, expires)

@@ -113,7 +113,7 @@ class Snapshot:
     def _say(self, problem: content.Unkeyable) -> None:
         notices.say(
             "unkeyable",
-            f"{problem.path} is of type {problem.type_name}, which has no exact content: such calls are not cached and their "
+            f"{problem.path} is of type {problem.kind}, which has no exact content: such calls are not cached and their "
             "records hold no digest (give the object a method __guard_key__, or pass Cache(key=...))",
             guard=self.guard,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from guardrail.call import Call
-from guardrail.errors import Stopped
+from guardrail.errors import InvalidInput, Stopped
+from guardrail.policies.validation import Binding
 
 
 class Stop:
@@ -30,3 +31,22 @@ class Stop:
             policy="mode",
             hint=f"guardrail revive {self.guard}",
         )
+
+
+class Leniently:
+    """Validation in front of a stopped guard: a fallback gets the validated arguments, but the answer to a wrong one is still
+    that the guard is stopped.
+
+    Args:
+        validation: The guard's own.
+    """
+
+    def __init__(self, validation: Binding) -> None:
+        self.validation = validation
+
+    def enter(self, call: Call) -> None:
+        """Validate; what does not fit stays as it is."""
+        try:
+            self.validation.enter(call)
+        except InvalidInput:
+            return

@@ -40,9 +40,9 @@ def put(case: Case) -> Ticket:
     row = case.row()
     try:
         stored, events = engine.result(engine.write(lambda connection: _put(connection, row)), _PUT_SECONDS)
-    except StoreError as problem:
-        return _to_spool(row, problem)
-    _afterwards(events)
+    except (StoreError, OSError) as problem:
+        return to_spool(row, problem)
+    afterwards(events)
     return Ticket.of_row(stored)
 
 
@@ -76,11 +76,11 @@ class _Put:
         try:
             work = engine.write(lambda connection: _put(connection, row))
             stored, events = await engine.result_later(work, _PUT_SECONDS)
-        except StoreError as problem:
+        except (StoreError, OSError) as problem:
             why = problem
-            return await asyncio.wrap_future(engine.aside(lambda: _to_spool(row, why)))
+            return await asyncio.wrap_future(engine.aside(lambda: to_spool(row, why)))
         if events or spool.waiting():
-            await asyncio.wrap_future(engine.aside(lambda: _afterwards(events)))
+            await asyncio.wrap_future(engine.aside(lambda: afterwards(events)))
         return Ticket.of_row(stored)
 
 
@@ -122,7 +122,12 @@ def _say_unread(guard: str, problem: StoreError) -> None:
     notices.say("review-answer", f"earlier answers of people could not be looked up: {problem}", guard=guard)
 
 
-def _to_spool(row: Row, problem: StoreError) -> Ticket:
+def to_spool(row: Row, problem: Exception) -> Ticket:
+    """Keep a case safely where the store cannot take it.
+
+    Raises:
+        ReviewUnavailable: That is not possible either.
+    """
     try:
         kept = spool.keep(row)
     except OSError as error:
@@ -137,7 +142,8 @@ def _to_spool(row: Row, problem: StoreError) -> Ticket:
     return Ticket.of_row(kept)
 
 
-def _afterwards(events: Sequence[Event]) -> None:
+def afterwards(events: Sequence[Event]) -> None:
+    """Tell the ledger what the store did meanwhile, and move what waits in the spool, now that the store is there."""
     if events or spool.waiting():
         from guardrail.review import tell, upkeep  # noqa: PLC0415 - SQLAlchemy is long there by now
 

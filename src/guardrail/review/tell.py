@@ -7,7 +7,6 @@ told twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from guardrail import notices
 from guardrail.review.case import from_text, new_id, to_text
 from guardrail.store import engine
+from guardrail.store.promise import Promise
 from guardrail.store.tables import untold
 
 _LEFT_SECONDS: Final = 60.0  # older than this, whoever noted an event is not going to tell it any more
@@ -37,7 +37,7 @@ def note(connection: Connection, kind: str, guard: str | None, fields: Mapping[s
     return event
 
 
-def tell(events: Iterable[Event]) -> Future[None] | None:
+def tell(events: Iterable[Event]) -> Promise[None] | None:
     """Write events to the ledger, synced, and have them forgotten. What the ledger does not take is told later.
 
     Returns:

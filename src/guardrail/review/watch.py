@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 import weakref
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from guardrail.store.changes import Changes
 _LOOK_SECONDS: Final = 0.02  # one look costs 8 µs (PRAGMA data_version)
 _AGAIN_SECONDS: Final = 0.5  # between tries while the store cannot be read
 _LOOK_PATIENCE: Final = 2.0  # seconds for a store that is locked
-_IDLE_LOOKS: Final = 50  # the thread ends after so many looks for nobody
+_SWEEP: Final = 50  # looks between two sweeps; the thread ends when a sweep finds that nobody waits
 
 
 class _Watch:
@@ -37,36 +38,39 @@ class _Watch:
             self.new = True
             if self.thread is None:
                 lifecycle.arm()
-                self.thread = threading.Thread(target=self.serve, name="guardrail-review-watch", daemon=True)
-                self.thread.start()
+                thread = threading.Thread(target=self.serve, name="guardrail-review-watch", daemon=True)
+                thread.start()
+                self.thread = thread
         self.wake.set()
 
-    def awaited(self) -> tuple[list[str], bool]:
-        """Return the ids that someone waits for, and whether there are new ones among them since the last time."""
+    def drop_unawaited(self) -> bool:
+        """Forget the futures that nobody holds any more; return whether the thread has nothing left to do, and ends."""
         with self.lock:
-            for ticket_id in [each for each, futures in self.waiting.items() if not futures]:
-                del self.waiting[ticket_id]
-            new, self.new = self.new, False
-            return list(self.waiting), new
+            self.waiting = {ticket_id: futures for ticket_id, futures in self.waiting.items() if futures}
+            if self.waiting:
+                return False
+            self.thread = None
+            return True
+
+    def awaited(self) -> list[str]:
+        """Return the ids that someone waits for, new ones among them."""
+        with self.lock:
+            self.new = False
+            return list(self.waiting)
 
     def serve(self) -> None:
-        changes, idle, soonest, pause = Changes(), 0, None, _LOOK_SECONDS
+        changes, soonest, pause = Changes(), None, _LOOK_SECONDS
         try:
-            while True:
+            for turn in itertools.count(1):
                 self.wake.wait(pause)
                 self.wake.clear()
-                ids, new = self.awaited()
-                idle = 0 if ids else idle + 1
-                with self.lock:
-                    if idle > _IDLE_LOOKS and not self.waiting:
-                        self.thread = None
-                        return
-                if not ids:
-                    continue
+                if turn % _SWEEP == 0 and self.drop_unawaited():
+                    return
+                pause = _LOOK_SECONDS
                 try:
-                    pause = _LOOK_SECONDS
-                    if changes.any() or new or (soonest is not None and soonest <= clock.wall()):
-                        soonest, all_known = self.look(ids)
+                    if changes.any() or self.new or (soonest is not None and soonest <= clock.wall()):
+                        ids = self.awaited()
+                        soonest, all_known = self.look(ids) if ids else (None, True)
                         if not all_known:  # some wait in the spool for a store that takes them
                             pause, self.new = _AGAIN_SECONDS, True
                 except Exception as problem:  # noqa: BLE001 - those who wait need this thread

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from guardrail import lifecycle, settings
 from guardrail.store import file_lock, forks, sqlite
 from guardrail.store.lane import Lane
+from guardrail.store.promise import Promise
 from guardrail.store.sqlite import StoreError
-from guardrail.store.writer import Work, Writer, check_version
+from guardrail.store.writer import Writer, check_version
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -48,19 +48,18 @@ class Store:
         self._lane: Lane | None = None
         self._reader: tuple[Engine, tuple[int, int] | None] | None = None
 
-    def write(self, fn: Callable[[Connection], T]) -> Future[T]:
+    def write(self, fn: Callable[[Connection], T]) -> Promise[T]:
         """Have `fn` run in a transaction by the writer; see `write` below."""
-        future: Future[T] = Future()
         with self._lock:
             try:
                 self._writer = self._writer or Writer(self.path)
             except RuntimeError as problem:  # an interpreter that is shutting down starts no thread
-                future.set_exception(sqlite.explained(problem, self.path))
-            else:
-                self._writer.put(Work(fn, future))
-        return future
+                refused: Promise[T] = Promise(lambda: 0)
+                refused.set_exception(sqlite.explained(problem, self.path))
+                return refused
+            return self._writer.put(fn)
 
-    def aside(self, do: Callable[[], T]) -> Future[T]:
+    def aside(self, do: Callable[[], T]) -> Promise[T]:
         """Have something done on a thread of ours that may block."""
         with self._lock:
             self._lane = self._lane or Lane("guardrail-store-read")
@@ -154,7 +153,7 @@ def exists() -> bool:
     return path().exists()
 
 
-def write(fn: Callable[[Connection], T]) -> Future[T]:
+def write(fn: Callable[[Connection], T]) -> Promise[T]:
     """Have a function run in a transaction on the writer's thread, shared with what others ask for meanwhile.
 
     Args:
@@ -181,41 +180,51 @@ def read(fn: Callable[[Connection], T], within: float = PATIENCE) -> T:
     return _current().read(fn, within)
 
 
-def read_later(fn: Callable[[Connection], T], within: float = PATIENCE) -> Future[T]:
+def read_later(fn: Callable[[Connection], T], within: float = PATIENCE) -> Promise[T]:
     """Do as `read` on a thread of ours, so that an event loop goes on meanwhile."""
     store = _current()
     return store.aside(lambda: store.read(fn, within))
 
 
-def aside(do: Callable[[], T]) -> Future[T]:
+def aside(do: Callable[[], T]) -> Promise[T]:
     """Have anything else that may block done on a thread of ours, one after another."""
     return _current().aside(do)
 
 
-def result(future: Future[T], within: float = PATIENCE) -> T:
+def result(future: Promise[T], within: float = PATIENCE) -> T:
     """Wait for what `write`, `read_later` or `aside` returned.
 
     Args:
         future: As returned.
-        within: Seconds to wait; then the work is called off unless it has begun.
+        within: Seconds to wait without anything getting done, for others or for us; then the work is called off unless it
+            has begun. A long line that moves is no reason to give up.
 
     Raises:
         StoreError: Time is up, or the store failed.
     """
-    try:
-        return future.result(within)
-    except FutureTimeout:
-        future.cancel()
-        raise _too_slow(within) from None
+    while True:
+        done = future.progress()
+        try:
+            return future.result(within)
+        except FutureTimeout:
+            if future.progress() == done and not future.done():
+                future.cancel()
+                raise _too_slow(within) from None
 
 
-async def result_later(future: Future[T], within: float = PATIENCE) -> T:
+async def result_later(future: Promise[T], within: float = PATIENCE) -> T:
     """Do as `result` without blocking the event loop."""
+    waiting = asyncio.wrap_future(future)
     try:
-        async with asyncio.timeout(within):
-            return await asyncio.wrap_future(future)
-    except TimeoutError:
-        raise _too_slow(within) from None
+        while True:
+            done = future.progress()
+            await asyncio.wait((waiting,), timeout=within)
+            if waiting.done():
+                return waiting.result()
+            if future.progress() == done:
+                raise _too_slow(within)
+    finally:
+        waiting.cancel()  # and with it the work, unless it has begun
 
 
 def _too_slow(within: float) -> StoreError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from guardrail.store.promise import Promise
 
 T = TypeVar("T")
 
@@ -15,12 +16,13 @@ class Lane:
     """A daemon thread with an inbox; `stop` ends it after all that was put in before."""
 
     def __init__(self, name: str) -> None:
-        self._inbox: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Callable[[], Any], Promise[Any]] | None] = queue.SimpleQueue()
+        self._done = 0
         threading.Thread(target=self._serve, name=name, daemon=True).start()
 
-    def put(self, do: Callable[[], T]) -> Future[T]:
+    def put(self, do: Callable[[], T]) -> Promise[T]:
         """Have something done; return a future with what it returns or raises."""
-        future: Future[T] = Future()
+        future: Promise[T] = Promise(lambda: self._done)
         self._inbox.put((do, future))
         return future
 
@@ -39,4 +41,5 @@ class Lane:
                     future.set_result(do())
                 except BaseException as problem:  # noqa: BLE001 - it belongs to whoever waits
                     future.set_exception(problem)
+            self._done += 1
             del asked, do, future  # an idle thread keeps nothing of the user's alive

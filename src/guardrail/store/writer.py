@@ -7,18 +7,20 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from guardrail import notices
 from guardrail.settings import folder
 from guardrail.store import file_lock, forks, sqlite
+from guardrail.store.promise import Promise
 from guardrail.store.sqlite import StoreError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+T = TypeVar("T")
 _MOST: Final = 256  # pieces of work in one transaction
 _LOG_BYTES: Final = 4 * 2**20  # size of the write-ahead log above which it is written back into the file
 
@@ -27,7 +29,7 @@ class Work(NamedTuple):
     """One piece of work: a function of a connection, which may be run again if the first run was rolled back."""
 
     fn: Callable[[Connection], Any]
-    future: Future[Any]
+    future: Promise[Any]
 
 
 class Writer:
@@ -45,12 +47,15 @@ class Writer:
         self._connection: Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._write_back_at = _LOG_BYTES
+        self._done = 0  # batches
         self._thread = threading.Thread(target=self._serve, name="guardrail-store", daemon=True)
         self._thread.start()
 
-    def put(self, work: Work) -> None:
+    def put(self, fn: Callable[[Connection], T]) -> Promise[T]:
         """Have a piece of work done; its future is settled when the result is on disk."""
-        self._inbox.put(work)
+        future: Promise[T] = Promise(lambda: self._done)
+        self._inbox.put(Work(fn, future))
+        return future
 
     def stop(self) -> None:
         """Let the thread end when it has done what it was given. Nothing may be put in afterwards."""
@@ -68,6 +73,7 @@ class Writer:
                 while len(batch) < _MOST:
                     batch.append(self._inbox.get_nowait())
             self._settle([work for work in batch if work is not None])
+            self._done += 1
             if None in batch:
                 return self._close()
             del batch  # an idle thread keeps nothing of the user's alive

@@ -98,6 +98,16 @@ class Deferred:
         self.longest = limits.max_span_attribute_length
         self.limited = self.longest is not None or (self.most is not None and self.most < 32)  # noqa: PLR2004 - more than we have
         self.is_enabled = getattr(tracer, "_is_enabled", None)
+        self.scope = tracer._instrumentation_scope  # noqa: SLF001 - as above
+        self._plan: Any = None
+        self._first: dict[str, Any] = {}
+
+    def first(self, plan: Any) -> dict[str, Any]:
+        """Return what every span of a plan begins with; for the ledger's thread, where most batches are one guard's."""
+        if plan is not self._plan:
+            self._first = first_attributes(plan)
+            self._plan = plan
+        return self._first
 
     def holds(self) -> bool:
         """Return whether the provider still has the same processors."""
@@ -254,49 +264,44 @@ class Span(trace.Span):
     def build(self, entry: Entry) -> None:
         """Make the span of an ended call and give it to the processors."""
         recording, self.recording = self.recording, False
-        outcome = entry[4]
-        flags = self.flags
-        if not flags & 1 and outcome in KEPT:
-            flags |= 1  # what went wrong is kept whatever the sampling
+        seq, at, took, plan, outcome, _, _, confidence, attempts, extra = entry
+        context = self.get_span_context()
+        if not self.flags & 1 and outcome in KEPT:  # what went wrong is kept whatever the sampling
             recording = True
+            flags = TraceFlags(self.flags | 1)
+            context = SpanContext(self.trace_id, self.span_id, is_remote=False, trace_flags=flags, trace_state=self.state)
         if not recording:
             return
         way = self.way
         tracer = way.tracer
-        plan = entry[3]
-        extra = entry[9] or {}
-        found = first_attributes(plan)
-        found.update(last_attributes(outcome, calls.decision_id(entry[1], entry[0]), entry[7], entry[8], extra, plan.threshold))
-        if self.sampler_attributes:
-            found.update(self.sampler_attributes)
-        if self.added:
-            found.update(self.added)
-        attributes: Any = found
+        attributes: Any = way.first(plan).copy()
+        last_attributes(attributes, outcome, calls.decision_id(at, seq), confidence, attempts, extra)
         if way.limited or self.added or self.sampler_attributes:
-            attributes = BoundedAttributes(way.most, found, immutable=True, max_value_len=way.longest)
-        context = self.get_span_context()
-        if flags != self.flags:
-            context = SpanContext(self.trace_id, self.span_id, is_remote=False, trace_flags=TraceFlags(flags), trace_state=self.state)
-        start = int(self.start * 1e9)
+            attributes.update(self.sampler_attributes or ())
+            attributes.update(self.added or ())
+            attributes = BoundedAttributes(way.most, attributes, immutable=True, max_value_len=way.longest)
         status = wrong(extra) if outcome in WRONG else self.status
-        built = sdk.ReadableSpan(
-            self.name or plan.name,
-            context,
-            self.parent,
-            tracer.resource,
-            attributes,
-            self._built_events(way),
-            tuple(self.links or ()),
-            SpanKind.INTERNAL,
-            tracer.instrumentation_info,
-            _UNSET if status is None else status,
-            start,
-            start + int(entry[2] * 1e9),
-            tracer._instrumentation_scope,  # noqa: SLF001 - no public way to it
+        start = int(self.start * 1e9)
+        way.multi.on_end(
+            sdk.ReadableSpan(
+                self.name or plan.name,
+                context,
+                self.parent,
+                tracer.resource,
+                attributes,
+                self._built_events() if self.events else (),
+                tuple(self.links or ()),
+                SpanKind.INTERNAL,
+                tracer.instrumentation_info,
+                _UNSET if status is None else status,
+                start,
+                start + int(took * 1e9),
+                way.scope,
+            )
         )
-        way.multi.on_end(built)
 
-    def _built_events(self, way: Deferred) -> tuple[sdk.Event, ...]:
+    def _built_events(self) -> tuple[sdk.Event, ...]:
+        way = self.way
         return tuple(
             sdk.Event(name, BoundedAttributes(way.most, attributes, immutable=True, max_value_len=way.longest), moment)
             for name, attributes, moment in self.events or ()

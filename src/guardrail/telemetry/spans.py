@@ -8,7 +8,8 @@ from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
-from guardrail.ledger.record import number, sdk_version, type_name
+from guardrail.ledger.record import sdk_version, type_name
+from guardrail.ledger.text import number
 from guardrail.telemetry.traces import Token, Way
 
 if TYPE_CHECKING:
@@ -94,12 +95,11 @@ class LiveToken:
         """End the span with what is known of the call."""
         span = self.span
         if span.is_recording():
-            extra = call.extra or {}
-            span.set_attributes(
-                last_attributes(outcome, call.id, call.confidence, call.attempts, extra, call.plan.threshold)
-            )
+            found: dict[str, Any] = {}
+            last_attributes(found, outcome, call.id, call.confidence, call.attempts, call.extra)
+            span.set_attributes(found)
             if outcome in WRONG:
-                span.set_status(wrong(extra))
+                span.set_status(wrong(call.extra))
         span.end()
 
     def build(self, entry: Entry) -> None:
@@ -133,35 +133,33 @@ def first_attributes(plan: Any) -> dict[str, Any]:
     }
     if plan.budget_ms is not None:
         found["guardrail.budget_ms"] = plan.budget_ms
+    if plan.threshold is not None:
+        found["guardrail.threshold"] = plan.threshold
     return found
 
 
-def last_attributes(  # noqa: PLR0913 - what a call ends with
-    outcome: str, identity: str, confidence: float | None, attempts: int, extra: Any, threshold: float | None
-) -> dict[str, Any]:
-    """Return what is known of a call when it has ended: facts about it, never a value of the user's."""
-    found: dict[str, Any] = {
-        "guardrail.outcome": outcome,
-        "guardrail.decision_id": identity,
-        "guardrail.attempts": attempts,
-    }
+def last_attributes(  # what a call ends with
+    found: dict[str, Any], outcome: str, identity: str, confidence: float | None, attempts: int, extra: Any
+) -> None:
+    """Add what is known of a call when it has ended: facts about it, never a value of the user's."""
+    found["guardrail.outcome"] = outcome
+    found["guardrail.decision_id"] = identity
+    found["guardrail.attempts"] = attempts
     if confidence is not None:
-        found["guardrail.confidence"] = number(confidence)
-    if threshold is not None:
-        found["guardrail.threshold"] = threshold
-    if extra:
-        if extra.get("cache"):
-            found["guardrail.cache"] = extra["cache"]
-        ticket = extra.get("ticket")
-        if ticket is not None:
-            found["guardrail.ticket"] = str(getattr(ticket, "id", ticket))
-        error = extra.get("error")
-        if error is not None:
-            found["error.type"] = type_name(error)
-    return found
+        found["guardrail.confidence"] = confidence if confidence - confidence == 0.0 else number(confidence)  # finite or not
+    if extra is None or len(extra) == 1:  # the span itself is always there
+        return
+    if "cache" in extra:
+        found["guardrail.cache"] = extra["cache"]
+    ticket = extra.get("ticket")
+    if ticket is not None:
+        found["guardrail.ticket"] = str(getattr(ticket, "id", ticket))
+    error = extra.get("error")
+    if error is not None:
+        found["error.type"] = type_name(error)
 
 
 def wrong(extra: Any) -> Status:
     """Return the status of a call that went wrong: the type of its error, never its text."""
-    error = extra.get("error")
+    error = None if extra is None else extra.get("error")
     return Status(StatusCode.ERROR, None if error is None else type_name(error))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
-from guardrail.errors import ConfigError, LimitExceeded
+from guardrail.errors import ConfigError
 from guardrail.using import guard_of
 
 
@@ -23,7 +23,7 @@ def force(
     Args:
         fn: A guarded function.
         breaker: The state of its breaker.
-        limit: "full" lets no further call in.
+        limit: "full" takes every permit, so that no further call gets in (of a limit on concurrency for all callers together).
         mode: The mode in force.
 
     Raises:
@@ -45,10 +45,9 @@ def force(
             circuit.force(breaker)
             undo.callback(circuit.reset)
         if limit is not None:
-            permits = _state(states, "limit", guard.name)
-            real = permits.take
-            permits.take = _full
-            undo.callback(setattr, permits, "take", real)
+            pool = _state(states, "limit", guard.name).common
+            while (permit := pool.take()) is not None:
+                undo.callback(permit.give_back)
         yield
 
 
@@ -61,7 +60,3 @@ def _state(states: dict[str, Any], name: str, guard: str) -> Any:
 def _give(guard: Any, given: dict[str, Any]) -> None:
     guard.given = given
     guard.reconfigure()
-
-
-def _full(*_args: Any) -> bool:
-    raise LimitExceeded("the limit is reached", policy="limit")

@@ -1,0 +1,188 @@
+"""Where the rows of a table go that must not be answered as they are: to the fallback, to a person, or back as an error.
+
+The table of how a call ends (`docs/endings.md`) holds for each row by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from guardrail import clock, notices, outputs
+from guardrail import call as calls
+from guardrail.asks import Asks, Do, Run
+from guardrail.call import MISSING, Call
+from guardrail.decision import Prediction
+from guardrail.errors import ConfigError, Deferred, InvalidOutput, ReviewUnavailable
+from guardrail.policies.fallback import last_good
+from guardrail.policies.gate import Gate, make_case
+
+if TYPE_CHECKING:
+    from guardrail.plan import Plan
+    from guardrail.policies.table_state import Place, State
+
+
+class RowsGate(Gate):
+    """The confidence gate for the rows of a table, with the fallback and the review behind it.
+
+    `plan` is what each row's record and ticket repeat; `place` says where the table stands among the arguments.
+    """
+
+    plan: Plan
+    place: Place
+
+    def is_low(self, sure: float | None) -> bool:
+        """Return whether an answer is not sure enough; NaN is low."""
+        return self.at_least is not None and not (sure is not None and self.at_least <= sure <= 1.0)
+
+    def recover_rows(self, call: Call, state: State, trouble: Mapping[int, str | None]) -> Asks:
+        """Take each row in trouble to the fallback, to a person, or leave it its error.
+
+        Args:
+            call: The call over the whole table.
+            state: Its rows.
+            trouble: What is wrong, in the words of `Review(on=...)`, by row; None for what nothing recovers.
+        """
+        call.deadline, call.until = call.last_moment or call.deadline, None
+        for at, trigger in trouble.items():
+            if trigger == "low":
+                state.remark(at, f"confidence {state.sure[at]:.3g} is below {self.at_least:.3g}")
+        left = [at for at, trigger in trouble.items() if trigger not in (None, "invalid")] if self.rungs else []
+        if left:
+            if "low" in self.on:
+                yield from self._file_rows(call, state, [at for at in left if trouble[at] == "low"], trouble, beside=True)
+            yield from self._climb_rows(call, state, left)
+        cases = [at for at, trigger in trouble.items() if state.outcomes[at] is None and (trigger in self.on or trigger == "low")]
+        if cases:
+            yield from self._review_rows(call, state, cases, trouble)
+        return None
+
+    # ── fallback ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _climb_rows(self, call: Call, state: State, left: Sequence[int]) -> Asks:
+        """Try the rungs in order; a callable is asked about all rows that are left, in a table of their own."""
+        for number, rung in enumerate(self.rungs):
+            if rung is last_good:
+                left = [at for at in left if not self._recall(state, at)]
+            elif not callable(rung):
+                for at in left:
+                    self._fall_back(state, at, rung)
+                return None
+            else:
+                until = None
+                if call.last_moment is not None:
+                    spare = call.last_moment - clock.now()
+                    if spare <= 0:
+                        return None
+                    until = clock.now() + spare / (len(self.rungs) - number)
+                part = state.part(left)
+                self.place.put(call, part)
+                value, error = yield Run(rung, until)
+                if error is None:
+                    try:
+                        found = outputs.read(value, part, len(left))
+                    except InvalidOutput as problem:
+                        error = problem
+                    else:
+                        state.likeness = state.likeness or found.likeness
+                        for at, item in zip(left, found.items, strict=True):
+                            self._fall_back(state, at, item)
+                        return None
+                for at in left:
+                    state.remark(at, f"fallback {number + 1} failed: {type(error).__name__}")
+            if not left:
+                return None
+        return None
+
+    def _fall_back(self, state: State, at: int, value: Any) -> None:
+        if isinstance(state.provisional.get(at), Prediction) and not isinstance(value, Prediction):
+            value = Prediction(value, 0.0, ("fallback",))
+        state.settle(at, value, "fallback")
+
+    def _recall(self, state: State, at: int) -> bool:
+        """Give the latest answer to the same question; return whether there is one."""
+        key = None if state.keys is None else state.keys[at]
+        row = None if key is None or self.memory is None else self.memory.rows.get(key)
+        if row is None:
+            return False
+        state.sure[at] = row.confidence
+        state.settle(at, row.answer(), "fallback")
+        return True
+
+    # ── people ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _review_rows(self, call: Call, state: State, cases: Sequence[int], trouble: Mapping[int, str | None]) -> Asks:
+        review = self.review
+        if review is None or ("low" not in self.on and any(trouble[at] == "low" for at in cases)):
+            raise ConfigError("an unsure answer has nowhere to go", policy="confidence", hint='add review="default"')
+        if review.reuse is not None:
+            for at in cases:
+                row = self.row_call(call, state, at)
+                if (yield from self._reuse(row, review, state.provisional.get(at, MISSING))):
+                    self._take_over(state, at, row)
+            cases = [at for at in cases if state.outcomes[at] is None]
+        yield from self._file_rows(call, state, [at for at in cases if at not in state.tickets], trouble)
+        waiting = [at for at in cases if at in state.tickets]
+        if review.wait is not None:
+            until = clock.now() + review.wait  # the same moment for all
+            for at in waiting:
+                row = self.row_call(call, state, at)
+                if (yield from self._wait(row, review, state.tickets[at], state.provisional.get(at, MISSING), until)):
+                    self._take_over(state, at, row)
+        for at in waiting:
+            if state.outcomes[at] is None:
+                self._defer(call, state, at)
+        return None
+
+    def _take_over(self, state: State, at: int, row: Call) -> None:
+        """Let what became of a row's own call be the end of the row."""
+        state.settle(at, row.result, row.outcome)
+        state.reasons[at] = row.reasons
+
+    def _file_rows(
+        self, call: Call, state: State, places: Sequence[int], trouble: Mapping[int, str | None], *, beside: bool = False
+    ) -> Asks:
+        """Open a ticket for each of some rows. Beside a fallback, a queue that is down does not take the answer away."""
+        if not places:
+            return None
+        from guardrail.review.filing_many import PUT_MANY  # noqa: PLC0415 - the store is loaded by the first case
+
+        cases = []
+        for at, row in zip(places, state.rows(places), strict=True):
+            provisional = state.provisional.get(at)
+            cases.append(make_case(self.row_call(call, state, at, row), self.review, trouble[at] or "", provisional))
+        filed = yield Do(PUT_MANY, cases)
+        for at, found in zip(places, filed, strict=True):
+            if not isinstance(found, ReviewUnavailable):
+                state.tickets[at] = found
+            elif beside:
+                notices.say("review", f"a case could not be filed beside its fallback: {found}", guard=self.plan.name)
+            else:
+                found.__cause__ = state.errors.get(at)
+                state.fail(at, found)
+        return None
+
+    def _defer(self, call: Call, state: State, at: int) -> None:
+        ticket = state.tickets[at]
+        error = Deferred(
+            f"a person decides: ticket {ticket.id} in queue {ticket.queue}",
+            ticket=ticket,
+            guard=self.plan.name,
+            policy="review",
+            decision_id=calls.decision_id(call.at, state.seqs[at]),
+        )
+        error.__cause__ = state.errors.get(at)
+        state.fail(at, error)
+        state.outcomes[at] = "deferred"
+
+    def row_call(self, call: Call, state: State, at: int, row: Any = MISSING) -> Call:
+        """Return a call that stands for one row: with its own id, and the row where the table was."""
+        if row is MISSING:
+            row = state.rows((at,))[0]
+        made = Call(self.plan, *self.place.with_value(call, row), call.parent, call.start)
+        made.seq, made.at = state.seqs[at], call.at
+        made.snapshot = None if state.snapshots is None else state.snapshots[at]
+        made.confidence, made.error = state.sure[at], state.errors.get(at)
+        if at in state.reasons:
+            made.reasons = state.reasons[at]
+        if state.business is not None:
+            made.business_id = state.business[at]
+        return made
