@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -200,6 +201,18 @@ class Batch(Generic[R]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, content in state.items():
             setattr(self, name, content)
+
+
+class Wanted:
+    """Where a call over a table leaves its whole Batch, for `batch()`, which wants that rather than the result."""
+
+    __slots__ = ("batch",)
+
+    def __init__(self) -> None:
+        self.batch: Batch[Any] | None = None
+
+
+wanted: contextvars.ContextVar[Wanted | None] = contextvars.ContextVar("guardrail_wanted", default=None)
 
 
 def outcome_of(error: BaseException) -> str:

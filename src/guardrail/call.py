@@ -69,7 +69,6 @@ class Call:
     confidence: float | None = None
     held: tuple[Any, ...] = ()  # what gives the permits back, called when the work ends
     lease: Any = None
-    tries: Any = None  # the retries of this call, from its first failure on
     permit: Any = None  # of the concurrency limit; it knows by itself whether it is still out
     tries: Any = None  # what the retry policy remembers between the attempts of one call
     flight: Any = None
@@ -77,6 +76,8 @@ class Call:
     misshapen = False  # Python refused the arguments: no record
     opens: Any = None  # of a generator: turns a function into one that starts it and gives the first item
     stream: Any = None
+    table: Any = None  # of a function over a table: what is known of each row
+    gathers = False  # it stands for a batch of calls, whose ids are rows of its own
     trial: Call | None = None  # in mode observe: the call that the policies judge
     extra: dict[str, Any] | None = None  # the rare facts, by name; what stands here goes into the entry as it is
 
@@ -116,8 +117,7 @@ _process = 0
 
 
 def _new_process() -> None:
-    global next_seq, _process  # noqa: PLW0603 - a process has one identity, and a forked child is another process
-    next_seq = itertools.count(1).__next__
+    global _process  # noqa: PLW0603 - a process has one identity, and a forked child is another process
     _process = int.from_bytes(os.urandom(6), "big")
 
 

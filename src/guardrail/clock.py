@@ -18,13 +18,19 @@ now = time.monotonic  # seconds, for every deadline, window and duration
 wall = time.time  # seconds since the epoch, for what people read
 sleep = time.sleep
 asleep = asyncio.sleep
-chance = _random.SystemRandom().random  # jitter; not seeded, so that the user's own seeds stay theirs
+_dice: Final = _random.Random()  # noqa: S311 - jitter, not secrets; of our own, so that the user's seeds stay theirs
+chance = _dice.random
 
 Duration = str | int | float | timedelta
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _TEXT: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s|m|h|d|w)\s*")
 _PLEASE: Final = 'write "250ms", "10s", "10m", "4h", "30d", a number of seconds or a timedelta'
+
+
+def reseed() -> None:
+    """Draw other chances than the process that this one was forked from."""
+    _dice.seed()
 
 
 def seconds(duration: Duration, what: str = "duration", *, zero: bool = False) -> float:

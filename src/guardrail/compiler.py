@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin
 
 import orjson
 
@@ -41,6 +41,7 @@ from guardrail.spec import Given, get, mode_name
 if TYPE_CHECKING:
     from guardrail.guard import Guard
 
+S = TypeVar("S", bound=Snapshot)
 MEMORY_ROWS: Final = 10_000  # of last_good, where there is no cache that says otherwise
 MEMORY_BYTES: Final = 64 * 2**20
 
@@ -57,7 +58,10 @@ def compile_plan(guard: Guard) -> Plan:
     facts = _facts(guard, mode)
     if mode == "off":
         return Plan(guard.instead or guard.fn, facts, bypass=True)
-    plan = _Assembly(guard, facts, reason).plan()
+    assembly = Assembly
+    if get(guard.spec, "batch"):
+        from guardrail.compiler_tables import TableAssembly as assembly  # noqa: PLC0415 - builds on this module
+    plan = assembly(guard, facts, reason).plan()
     # What the policies would import in the middle of a call, they import now: start-up never counts against a budget.
     for policy in plan.policies:
         if hasattr(policy, "warm"):
@@ -133,7 +137,7 @@ def _plain(fn: Any) -> Any:
     return getattr(fn, "__func__", fn) if inspect.isroutine(fn) else type(fn).__call__
 
 
-class _Assembly:
+class Assembly:
     """One compilation."""
 
     def __init__(self, guard: Guard, facts: Facts, reason: str | None) -> None:
@@ -151,7 +155,7 @@ class _Assembly:
         """Put the policies in order."""
         guard, budget, mode = self.guard, self.get("budget"), self.facts.mode
         self.checks = self._checks()
-        self.snapshot = self._snapshot()
+        self.snapshot = self._snapshot(Snapshot, guard.parts.get("annotations", {}), self.get("audit").business_id)
         confidence: Confidence | None = self.get("confidence")
         at_least = None if confidence is None else confidence.at_least
         review = self.get("review") or (Review() if at_least is not None and not self.get("fallback") else None)
@@ -217,9 +221,9 @@ class _Assembly:
             self.guard.parts.setdefault("annotations", {})[name] = kind
             if name == "return" and (get_origin(kind) or kind) is Prediction:
                 of = get_args(kind)
-                return check_for(of[0] if of else Any, "the answer", guard.name) or Check(None, _same, _same, frozenset())
-            if name == "return" and (kind is None or self._batched(kind)):
-                return check_for(type(None), "the answer", guard.name) if kind is None else None
+                return check_for(of[0] if of else Any, "the answer", guard.name) or ANYTHING
+            if name == "return" and kind is None:
+                return check_for(type(None), "the answer", guard.name)
             return check_for(kind, name, guard.name)
         except Exception as problem:  # noqa: BLE001 - an annotation is the user's text: whatever it raises, it cannot be checked
             notices.say(
@@ -229,9 +233,6 @@ class _Assembly:
             )
             return None
 
-    def _batched(self, _kind: Any) -> bool:
-        return bool(self.get("batch"))
-
     def _binding(self) -> list[Any]:
         guard = self.guard
         if guard.shape is None:
@@ -240,22 +241,23 @@ class _Assembly:
         checks = {name: check for name, check in self.checks.items() if name != "return"}
         return [Validation(guard.shape, checks, refuse) if checks else Binding(guard.shape, refuse)]
 
-    def _snapshot(self) -> Snapshot:
+    def _snapshot(
+        self, make: type[S], annotations: Mapping[str, Any], business_id: str | Callable[..., str] | None
+    ) -> S:
         guard, audit, cache = self.guard, self.get("audit"), self.get("cache")
-        annotations = guard.parts.get("annotations", {})
         first = None if guard.shape is None else next(iter(guard.shape.parameters), None)
         has_owner = first in ("self", "cls") and guard.shape is not None and guard.shape.parameters[first].annotation is ANY
         keyed = cache is not None or self.get("review") or self.get("confidence") or self._remembers()
-        return Snapshot(
+        return make(
             guard.name,
             guard.shape,
             skip=int(has_owner),
             bound=_bound(guard.fn),
-            annotations=annotations,
+            annotations=dict(annotations),
             encode=bool(keyed) or (audit.durability != "off" and audit.inputs != "none"),
             key=None if cache is None else cache.key,
             per=None if cache is None else cache.per,
-            business_id=None if guard.shape is None else finder(guard.shape.positional, annotations, audit.business_id),
+            business_id=None if guard.shape is None else finder(guard.shape.positional, annotations, business_id),
             plain=audit.inputs == "plain" and audit.durability != "off",
         )
 
@@ -278,7 +280,7 @@ class _Assembly:
 
     def _caching(self, keepers: list[Callable[[Call], None]]) -> list[Any]:
         option = self.get("cache")
-        if option is None or self.get("batch"):
+        if option is None:
             return []
         parts = self.guard.parts
         caching = parts.get("cache")
@@ -317,7 +319,7 @@ class _Assembly:
         if "return" in self.checks and not self.stream:
             judge = PredictionOutput if self.facts.returns_prediction else Output
             answer.append(("validate", judge(self.checks["return"])))
-        if not self.stream and not self.get("batch"):
+        if not self.stream:
             if confidence is not None:
                 answer.append(("confidence", Reading(confidence)))
             if self.get("explain") is not None:
@@ -361,7 +363,7 @@ class _Assembly:
         audit = self.get("audit")
         if audit.durability == "off":
             return _nothing
-        if self.stream or self.get("batch"):
+        if self.stream:
             return _nothing
         return {"auto": content.summary, "digest": content.digested, "plain": content.shown}[audit.output]
 
@@ -372,6 +374,9 @@ def _nothing(_answer: Any) -> None:
 
 def _same(value: Any) -> Any:
     return value
+
+
+ANYTHING: Final = Check(None, _same, _same, frozenset())
 
 
 def _refusal(guard: Guard) -> Callable[..., Any]:

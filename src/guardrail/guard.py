@@ -88,6 +88,10 @@ class Guard:
                 continue
             spec.update(check({name: value}, origin))
         check_together(spec, self.kind, self.name)
+        if get(spec, "batch"):
+            from guardrail.policies.table_state import place_of  # noqa: PLC0415 - for functions over tables
+
+            place_of(self.shape, self.name)
         if settings.current().cache_url is not None and get(spec, "cache") is not None:
             self._check_shared(spec)
         self.version = get(spec, "version") or f"auto:{code_hash(self.fn)}"

@@ -12,7 +12,7 @@ from guardrail import clock
 
 EXIT_SECONDS: Final = 2.0  # the most that an interpreter's exit waits for us
 
-_afresh: list[Callable[[], None]] = []
+_afresh: list[Callable[[], None]] = [clock.reseed]
 _endings: list[tuple[int, Callable[[float], bool]]] = []
 _ending = threading.Lock()
 _armed_pid: int | None = None

@@ -121,7 +121,7 @@ class Plan:
         """Return a call's arguments by name, able to be JSON, without secrets."""
         return self.snapshot.arguments(call)  # type: ignore[no-any-return]
 
-    def forces(self, error: BaseException) -> bool:
+    def forces(self, error: BaseException | None) -> bool:
         """Return whether an ending must be durable before it is known, whatever `audit` says."""
         return isinstance(error, _FORCED)
 

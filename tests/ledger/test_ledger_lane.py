@@ -19,7 +19,9 @@ from guardrail.ledger.record import event_body
 
 def body(at: int = 0, size: int = 0) -> bytes:
     """Return a line without its number."""
-    return event_body(f"00000000-0000-7000-8000-{at:012d}", float(at), "feedback", None, {"n": at, "pad": "x" * size}, {})
+    return event_body(
+        f"00000000-0000-7000-8000-{at:012d}", float(at), "feedback", guard=None, fields={"n": at, "pad": "x" * size}, around={}
+    )
 
 
 def numbers(found: Lane) -> list[tuple[int, int]]:

@@ -29,7 +29,15 @@ def lane(home: Path, name: str, *files: tuple[int, list[Any]]) -> Path:
                 content += each
                 continue
             moment, fields = each
-            plain = {"v": 1, "id": f"{name}-{seq}", "seq": seq, "ts": iso(moment), "event": "call", "outcome": "answered", "guard": "g"}
+            plain = {
+                "v": 1,
+                "id": f"{name}-{seq}",
+                "seq": seq,
+                "ts": iso(moment),
+                "event": "call",
+                "outcome": "answered",
+                "guard": "g",
+            }
             content += orjson.dumps(plain | fields) + b"\n"
             seq += 1
         (folder / f"{first:020d}.jsonl").write_bytes(content)

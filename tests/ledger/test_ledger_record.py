@@ -13,9 +13,10 @@ import pytest
 from fake_calls import make_entry, make_plan
 
 from guardrail.call import Principal, decision_id
-from guardrail.content.encoding import digest as content_digest
+from guardrail.content import digest as content_digest
+from guardrail.content import summary
 from guardrail.errors import InvalidInput
-from guardrail.ledger import record
+from guardrail.ledger import record, schema
 
 KEY = b"k" * 32
 AROUND = {"service": "loans", "origin": "test", "host": "h", "pid": 7, "sdk": "1"}
@@ -24,11 +25,11 @@ AROUND = {"service": "loans", "origin": "test", "host": "h", "pid": 7, "sdk": "1
 def made(plan: Any = None, *, key: bytes | None = KEY, **parts: Any) -> dict[str, Any]:
     """Return the record that a call with these parts gets, read back from its line."""
     entry = make_entry(plan, **parts)
-    keyed = None if key is None else record.keyed_hash(key)
+    keyed = None if key is None else record.Key(key)
     line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, keyed), 12)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    assert len(line) <= record.LINE_LIMIT
+    assert len(line) <= schema.LINE_LIMIT
     found: dict[str, Any] = orjson.loads(line)
     return found
 
@@ -36,7 +37,7 @@ def made(plan: Any = None, *, key: bytes | None = KEY, **parts: Any) -> dict[str
 def test_an_ordinary_call_is_recorded_whole() -> None:
     """Every field of an ordinary record, compared whole."""
     entry = make_entry(make_plan(tags={"team": "credit"}), seq=3, at=1_700_000_000.25, took=0.0123456789)
-    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, record.keyed_hash(KEY)), 12)
+    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, record.Key(KEY)), 12)
     assert orjson.loads(line) == {
         "v": 1, "id": decision_id(1_700_000_000.25, 3), "seq": 12, "ts": "2023-11-14T22:13:20.250000Z",
         "event": "call", "outcome": "answered", "guard": "credit:predict", "version": "3.2.0", "plan": "d1", "mode": "enforce",
@@ -57,7 +58,7 @@ def test_fields_stand_in_one_order() -> None:
             "span": SimpleNamespace(trace_id=1, span_id=2), "late": True,
         },
     )  # fmt: skip
-    assert [name for name in full if name != "late"] == [name for name in record.ORDER if name in full]
+    assert [name for name in full if name != "late"] == [name for name in schema.ORDER if name in full]
     assert full["actor"] == {"id": "ann", "kind": "user", "known_by": "asserted", "roles": ["r"]}
     assert full["timings"] == {"total": 0.001, "retrieve": 0.1}
     assert full["error"] == {"type": "ValueError", "policy": "validation"}
@@ -95,10 +96,36 @@ def test_a_confidence_that_is_no_number_stays_visible() -> None:
     assert made(confidence=1.5)["confidence"] == 1.5
 
 
-def test_an_answer_that_is_not_kept_is_described() -> None:
-    """A mapping says what the answer was like; an empty one says nothing, and then there is no output at all."""
-    assert made(output={"type": "Frame", "digest": b"\x01\xff", "size": 9})["output"] == {"type": "Frame", "digest": "01ff", "size": 9}
-    assert "output" not in made(output={})
+def test_an_event_of_any_size_fits_a_line() -> None:
+    """Many long fields are cut and then left out, the longest first, until the line fits."""
+    much = {f"field{at}": {"list": ["x" * 900] * 100} for at in range(150)} | {"small": "kept"}
+    body = record.event_body(decision_id(1.0, 1), 1.0, "incident", guard="g", fields=much, around=AROUND)
+    assert len(record.seal(body, 10**18)) <= schema.LINE_LIMIT
+    found = orjson.loads(body)
+    assert (found["event"], found["guard"], found["small"], found["pid"]) == ("incident", "g", "kept", 7)
+    assert set(found["truncated"]) >= set(much) - set(found)
+
+
+def test_a_large_answer_is_digested_under_the_key() -> None:
+    """Of what is no plain value the record says digest, size and type; without a key, never a digest."""
+    large = summary(list(range(1_000)))
+    said = made(output=large)["output"]
+    assert said == {"digest": content_digest(large.encoding, key=KEY).hex(), "size": said["size"], "schema": "list(1000)"}
+    assert set(made(output=large, key=None)["output"]) == {"size", "schema"}
+
+
+def test_an_answer_with_a_confidence_is_recorded_without_it() -> None:
+    """A Prediction or a pair is its value, since the confidence has its own field; another pair stays a pair."""
+    sure = 0.7
+    assert made(output=("approve", sure), confidence=sure)["output"] == {"value": "approve"}
+    assert made(output=("approve", 0.25), confidence=sure)["output"] == {"value": ["approve", 0.25]}
+    assert "output" not in made(output=())
+
+
+def test_a_plain_answer_is_kept_as_it_is() -> None:
+    """`output="plain"` keeps a mapping or a long list whole, as long as the line can hold it."""
+    answer = {"rows": list(range(500)), "note": "x" * 2_000}
+    assert made(output=answer)["output"]["value"] == answer
 
 
 def test_an_enum_is_recorded_by_its_value() -> None:
@@ -148,7 +175,7 @@ def test_plain_input_is_kept_only_where_the_guard_asks_for_it() -> None:
     large = made(make_plan(inputs="plain"), extra={"plain": orjson.dumps("x" * 80_000)})
     assert "value" not in large["input"]
     assert large["input"]["digest"]
-    assert large["truncated"] == ["input.value"]
+    assert large["truncated"] == ["input"]
 
 
 def test_without_a_key_there_is_no_digest() -> None:
@@ -175,8 +202,8 @@ def test_a_stage_called_total_hides_nothing() -> None:
 def test_an_event_keeps_its_fields_in_order_and_bounded() -> None:
     """An event's fields come in the schema's order, cleaned, without what is None."""
     body = record.event_body(
-        decision_id(1.0, 1), 1.0, "ticket", "g", {"ticket": "t", "state": "open", "actor": {"id": "a\ud800"}, "why": None, "n": math.nan},
-        AROUND,
+        decision_id(1.0, 1), 1.0, "ticket", guard="g", around=AROUND,
+        fields={"ticket": "t", "state": "open", "actor": {"id": "a\ud800"}, "why": None, "n": math.nan},
     )  # fmt: skip
     found = orjson.loads(record.seal(body, 1))
     assert list(found)[4:9] == ["event", "guard", "actor", "ticket", "state"]

@@ -121,7 +121,9 @@ def test_an_event_is_recorded_and_found_by_its_id(home: Path) -> None:
     assert (found["event"], found["guard"], found["mode"], found["by"]) == ("mode", "g", "observe", "ann")
 
 
-@pytest.mark.parametrize(("kind", "fields"), [("party", {}), ("call", {}), ("row", {}), ("ticket", {"seq": 1}), ("ticket", {"host": "x"})])
+@pytest.mark.parametrize(
+    ("kind", "fields"), [("party", {}), ("call", {}), ("row", {}), ("ticket", {"seq": 1}), ("ticket", {"host": "x"})]
+)
 def test_an_event_outside_the_schema_is_refused(kind: str, fields: dict[str, Any]) -> None:
     """An unknown kind, a call by another way, and fields that every record has already are errors."""
     with pytest.raises(ConfigError):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from guardrail import clock
+from guardrail.content import jsonable
 from guardrail.errors import ConfigError, GuardrailError, InvalidInput
 from guardrail.review import labels, queue
 from guardrail.review.case import Actor, Case, TicketClosed, TicketNotFound
@@ -382,3 +383,45 @@ def test_ids_are_ordered_by_time(case: Make, wall: Any) -> None:
     assert ids == sorted(ids)
     assert all(len(each) == 36 and each[14] == "7" for each in ids)
     assert clock.wall() == wall.now
+
+
+class Grade(enum.Enum):
+    """An answer with a name."""
+
+    GOOD = "good"
+
+
+@pytest.mark.parametrize(
+    ("value", "same", "others"),
+    [
+        (float("nan"), float("nan"), [None, 0.0, "nan"]),
+        (10**30, 10**30, [1e30, str(10**30)]),
+        ({1: "a"}, {1: "a"}, [{"1": "a"}]),
+        ({"b": 1, "a": [1.0]}, {"a": [1.0], "b": 1}, [{"a": [1], "b": 1}]),
+        (Grade.GOOD, "good", ["bad"]),
+        ("\ud800", "\ud800", ["\\ud800", "?"]),
+        (0.0, 0.0, [-0.0, 0, False]),
+    ],
+)
+def test_answers_are_compared_exactly_and_encoded_once(case: Make, value: Any, same: Any, others: list[Any]) -> None:
+    """What JSON has no form for is told apart all the same, and the store's own form of it is taken back."""
+    ticket = queue.put(case(choices=[value], provisional=jsonable(value)))
+    for other in others:
+        with pytest.raises(InvalidInput):
+            queue.decide(ticket.id, other)
+    (choice,) = queue.details(ticket.id).choices or ()
+    assert queue.put(case(2, choices=[choice])).id != ticket.id
+    for key, answer in enumerate([same, choice]):
+        asked = queue.put(case(("again", key), choices=[value], provisional=jsonable(value)))
+        queue.decide(asked.id, answer)
+        (step,) = queue.details(asked.id).steps
+        assert (step.verdict, step.value) == ("accept", choice)
+
+
+def test_what_cannot_be_json_is_refused_by_its_type(case: Make) -> None:
+    """Nothing is stored, and the error names the type and not the value."""
+    ticket = queue.put(case(choices=None))
+    for refused in (lambda: queue.decide(ticket.id, object()), lambda: labels.add("d", object())):
+        with pytest.raises(ConfigError, match="of type object"):
+            refused()
+    assert ticket.state == "pending"

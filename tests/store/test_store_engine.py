@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -107,6 +108,16 @@ def test_a_store_removed_under_a_running_process_is_made_anew(home: Path) -> Non
         file.unlink()
     engine.result(engine.write(add("after")))
     assert names() == {"after"}
+
+
+def test_at_exit_everything_is_in_the_one_file(home: Path, start: Start) -> None:
+    """A process that ends, even with a watcher at work, leaves a file that can be copied."""
+    program = ADD + "from guardrail.store.changes import Changes\nadd('a')\nchanges = Changes()\nchanges.any()"
+    run(start, program)
+    copy = home / "copy.db"
+    copy.write_bytes((home / "store.db").read_bytes())
+    with contextlib.closing(sqlite3.connect(copy)) as connection:
+        assert ("a",) in connection.execute("SELECT name FROM meta").fetchall()
 
 
 def test_another_home_is_another_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ def test_there_is_no_line_unless_it_is_asked_for(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(("asked", "lines"), [("all", 3), ("problems", 2)])
-def test_the_setting_says_which_calls(asked: str, lines: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_says_which_calls(
+    asked: str, lines: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One line per call on stderr, for all or for those without an ordinary answer."""
     monkeypatch.setenv("GUARDRAIL_LOG", asked)
     settings.reset()

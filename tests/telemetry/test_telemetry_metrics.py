@@ -65,7 +65,10 @@ def test_calls_and_retries_are_counted() -> None:
     reader = provide()
     ours.take([make_entry(attempts=3), make_entry(attempts=0), make_entry(attempts=1, outcome="failed")])
     found = points(reader)
-    assert {point.attributes["guardrail.outcome"]: point.value for point in found["guardrail.calls"]} == {"answered": 2, "failed": 1}
+    assert {point.attributes["guardrail.outcome"]: point.value for point in found["guardrail.calls"]} == {
+        "answered": 2,
+        "failed": 1,
+    }
     assert [point.value for point in found["guardrail.retries"]] == [2]
 
 

@@ -132,7 +132,15 @@ def test_a_deferred_span_is_like_a_real_one() -> None:
             assert document.pop(name)
         document["attributes"].pop("guardrail.decision_id")
         scope = span.instrumentation_scope
-        shown[kind] = (document, span.kind, span.status.status_code, scope.name, scope.version, span.resource.attributes, span.links)
+        shown[kind] = (
+            document,
+            span.kind,
+            span.status.status_code,
+            scope.name,
+            scope.version,
+            span.resource.attributes,
+            span.links,
+        )
         assert span.end_time >= span.start_time
         assert (span.dropped_attributes, span.dropped_events, span.dropped_links) == (0, 0, 0)
         assert "secret" not in span.to_json()
@@ -147,7 +155,14 @@ def test_a_deferred_span_is_like_a_real_one() -> None:
 @KINDS
 @pytest.mark.parametrize(
     ("outcome", "status"),
-    [("answered", "UNSET"), ("deferred", "UNSET"), ("cached", "UNSET"), ("failed", "ERROR"), ("refused", "ERROR"), ("late", "ERROR")],
+    [
+        ("answered", "UNSET"),
+        ("deferred", "UNSET"),
+        ("cached", "UNSET"),
+        ("failed", "ERROR"),
+        ("refused", "ERROR"),
+        ("late", "ERROR"),
+    ],
 )
 def test_the_status_tells_what_went_wrong(kind: str, outcome: str, status: str) -> None:
     """Failed, refused and late calls have the status ERROR, all others none."""
@@ -209,7 +224,9 @@ def test_limits_of_the_provider_hold(kind: str) -> None:
     assert all(len(value) <= 4 for value in span.attributes.values() if isinstance(value, str))
 
 
-@pytest.mark.parametrize("sampler", [sampling.ALWAYS_OFF, sampling.TraceIdRatioBased(0.0), sampling.ParentBased(sampling.ALWAYS_OFF)])
+@pytest.mark.parametrize(
+    "sampler", [sampling.ALWAYS_OFF, sampling.TraceIdRatioBased(0.0), sampling.ParentBased(sampling.ALWAYS_OFF)]
+)
 def test_only_what_went_wrong_is_kept_where_nothing_is_sampled(sampler: Any) -> None:
     """The sampler rules over ordinary calls and their children; refusals, failures, late and deferred calls are kept."""
     exporter = provide_kind("deferred", sampler=sampler)
@@ -221,7 +238,12 @@ def test_only_what_went_wrong_is_kept_where_nothing_is_sampled(sampler: Any) -> 
 
     for outcome in ("answered", "cached", "deferred", "refused", "late", "failed"):
         traces.take([guard(look, outcome=outcome)])
-    assert [span.attributes["guardrail.outcome"] for span in exporter.get_finished_spans()] == ["deferred", "refused", "late", "failed"]
+    assert [span.attributes["guardrail.outcome"] for span in exporter.get_finished_spans()] == [
+        "deferred",
+        "refused",
+        "late",
+        "failed",
+    ]
     assert flags == [False] * 6
 
 
@@ -251,7 +273,9 @@ def test_a_sampler_of_the_applications_sees_and_adds_attributes() -> None:
     """A sampler may look at the guard's name and add attributes of its own."""
 
     class Own(sampling.Sampler):
-        def should_sample(self, parent_context: Any, trace_id: int, name: str, *more: Any, **named: Any) -> sampling.SamplingResult:  # noqa: ARG002
+        def should_sample(
+            self, parent_context: Any, trace_id: int, name: str, *more: Any, **named: Any
+        ) -> sampling.SamplingResult:  # noqa: ARG002
             attributes = more[1] if len(more) > 1 else named["attributes"]
             return sampling.SamplingResult(sampling.Decision.RECORD_AND_SAMPLE, {**attributes, "sampler": name})
 

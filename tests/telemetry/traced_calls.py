@@ -45,6 +45,4 @@ def guard(fn: Callable[[], Any], *, outcome: str = "answered", error: BaseExcept
         traces.end(token, call, outcome)
     if not call.seq:
         call.seq, call.at = calls.next_seq(), clock.wall()
-    return make_entry(
-        seq=call.seq, at=call.at, took=clock.now() - call.start, plan=call.plan, outcome=outcome, extra=call.extra
-    )
+    return make_entry(seq=call.seq, at=call.at, took=clock.now() - call.start, plan=call.plan, outcome=outcome, extra=call.extra)

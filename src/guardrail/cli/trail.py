@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command("show")(show)
 
 
-def tail(  # noqa: PLR0913 - options of a command
+def tail(
     *,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes; end with Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many to begin with.")] = 20,
@@ -172,7 +172,7 @@ def _around(record: Record) -> tuple[list[Record], list[Record], dict[str, Any] 
     for each in reader.mentions(texts):
         if each.get("event") == "config":
             if each.get("plan") == record.get("plan") and each.get("guard") == record.get("guard"):
-                plan = _of(each, "spelled") or plan
+                plan = _of(each, "spelled")
         elif each["id"] == own:
             continue
         elif each.get("event") in _DECISIONS:

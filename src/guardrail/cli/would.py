@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Annotated, Any, Final
 
 import typer
@@ -91,19 +93,13 @@ def would(
     say("See one with: guardrail show ID. Switch over with: guardrail mode NAME enforce")
 
 
-def _draw(rows: list[tuple[str, ...]]) -> None:
+def _draw(rows: Sequence[tuple[str, ...]]) -> None:
     """Print one line per detail or example, so that a cell never has to break."""
     spread: list[tuple[str, ...]] = []
     for *facts, details, examples in rows:
         why, which = details.split("\n"), examples.split("\n")
-        for at in range(max(len(why), len(which))):
-            spread.append(
-                (
-                    *(fact if at == 0 else "" for fact in facts),
-                    why[at] if at < len(why) else "",
-                    which[at] if at < len(which) else "",
-                )
-            )
+        both = zip_longest(why, which, fillvalue="")
+        spread += [(*(facts if at == 0 else [""] * len(facts)), *each) for at, each in enumerate(both)]
     table(("policy", "verdict", "calls", "share", "why", "for example"), spread)
 
 

@@ -165,12 +165,12 @@ def placed(error: Exception, step: str, cls: type) -> Unkeyable:
     if isinstance(error, Unkeyable):
         error.under(step)
         return error
-    return Unkeyable(step, cls.__qualname__, f"and reading it raised {type(error).__name__}")
+    return Unkeyable(step, cls.__name__, f"and reading it raised {type(error).__name__}")
 
 
 def refuse(value: Any, _depth: int) -> bytes:
     """Write nothing: there is no exact way."""
-    raise Unkeyable("", type(value).__qualname__)
+    raise Unkeyable("", type(value).__name__)
 
 
 def _portable(write: Write) -> Write:
@@ -178,7 +178,7 @@ def _portable(write: Write) -> Write:
         # Asked every time: a notebook cell run again makes the same name mean another class.
         if not names.resolves(type(value)):
             why = "a class that other processes cannot find by its name; define it at the top of a module"
-            raise Unkeyable("", type(value).__qualname__, why)
+            raise Unkeyable("", type(value).__name__, why)
         return write(value, depth)
 
     return portable

@@ -55,7 +55,7 @@ def freeze(value: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
     except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything
         # Not chained: the text of a foreign exception may show the value.
         why = f"which cannot be copied for each reader: {type(error).__name__}"
-        raise Unkeyable("the answer", cls.__qualname__, why) from None
+        raise Unkeyable("the answer", cls.__name__, why) from None
 
 
 def _is_flat(prediction: Prediction[Any]) -> bool:

@@ -82,7 +82,7 @@ def _by_name(codec: Codec) -> Write:
     def named(value: Any, _depth: int) -> bytes:
         if not names.resolves(value):
             why = "and its name does not lead to it; define it at the top of a module"
-            raise Unkeyable("", type(value).__qualname__, why)
+            raise Unkeyable("", type(value).__name__, why)
         return dumps((..., "named", names.plain_name(value) if codec.shared else names.token(value)), 2)
 
     return named

@@ -70,7 +70,7 @@ def jsonable(value: Any, annotation: Any = None, *, seal: Seal | None = None) ->
         raise
     except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything
         # Not chained: the text of a foreign exception may show the value.
-        raise Unencodable("the value", type(value).__qualname__, f"and reading it raised {type(error).__name__}") from None
+        raise Unencodable("the value", type(value).__name__, f"and reading it raised {type(error).__name__}") from None
     return None if shown is _OMITTED else shown
 
 
@@ -131,7 +131,7 @@ class _Show:
             return self._mapping(value, annotation, depth)
         if isinstance(value, list | tuple | AbstractSet | deque):
             return self._items(value, annotation, depth)
-        raise Unencodable("", type(value).__qualname__)
+        raise Unencodable("", type(value).__name__)
 
     def _enum(self, value: enum.Enum, depth: int) -> Any:
         try:

@@ -122,7 +122,7 @@ def shown(value: Any) -> Any:
 def schema_of(value: Any) -> str:
     """Return the type of a value and its extent, nothing of its content: "Applicant", "ndarray[float64](3, 4)", "list(3)"."""
     cls = type(value)
-    name = cls.__qualname__
+    name = cls.__name__
     root = cls.__module__.partition(".")[0]
     try:
         if root in ("numpy", "pandas", "polars", "pyarrow") and hasattr(value, "shape"):

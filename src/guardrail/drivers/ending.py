@@ -7,11 +7,19 @@ from typing import Any
 
 from guardrail import call as calls
 from guardrail import clock
-from guardrail.call import MISSING, Call, acting, note_stage
+from guardrail.call import MISSING, Call, acting, next_seq, note_stage
 from guardrail.errors import AuditUnavailable, GuardrailError, Refused
 from guardrail.ledger import writer
 from guardrail.ledger.entry import without_frames
 from guardrail.telemetry import traces
+
+
+_acting = acting.get
+_latest = calls.latest.set
+_entries = writer.entries
+_hand_over = _entries.append
+_CAPACITY = writer.CAPACITY
+_NO_KWARGS: dict[str, Any] = {}
 
 
 def finish(call: Call, error: BaseException | None) -> Future[None] | None:
@@ -24,17 +32,20 @@ def finish(call: Call, error: BaseException | None) -> Future[None] | None:
     plan = call.plan
     result = call.result
     outcome = call.outcome
-    if error is None:
-        if outcome == "answered" and plan.keepers:
+    if error is not None:
+        if outcome == "answered":
+            outcome = _failure(error)
+    elif outcome == "answered":
+        if call.extra is not None and call.late:
+            outcome = "late"
+        else:
             for keep in plan.keepers:
                 keep(call)
-    elif outcome == "answered":
-        outcome = _failure(call, error)
     call.args = ()
-    call.kwargs = {}
+    call.kwargs = _NO_KWARGS
     took = clock.now() - call.start
     parent = call.parent
-    who = acting.get()
+    who = _acting()
     if error is not None or parent is not None or who is not None:
         if call.misshapen:
             return None
@@ -42,28 +53,36 @@ def finish(call: Call, error: BaseException | None) -> Future[None] | None:
     extra = call.extra
     if extra is not None and "span" in extra:
         traces.end(extra["span"], call, outcome)
-    seq = call.seq
-    if not seq:
-        seq = calls.next_seq()
+    if not call.seq:
+        call.seq = next_seq()
         call.at = clock.wall()
     entry = (
-        seq, call.at, took, plan, outcome, call.snapshot, None if result is MISSING else plan.summarise(result),
-        call.confidence, call.attempts, extra,
-    )  # fmt: skip
-    calls.latest.set(entry)
-    if plan.durable or (error is not None and plan.forces(error)):
-        if error is None or isinstance(error, Exception):  # who is cancelled gets no answer that could wait
+        call.seq,
+        call.at,
+        took,
+        plan,
+        outcome,
+        call.snapshot,
+        None if result is MISSING else plan.summarise(result),
+        call.confidence,
+        call.attempts,
+        extra,
+    )
+    _latest(entry)
+    # Who is cancelled gets no answer that could wait for its record.
+    if plan.durable or error is not None:
+        if (plan.durable or plan.forces(error)) and (error is None or isinstance(error, Exception)):
             return writer.acknowledge(entry)
-    if len(writer.entries) >= writer.CAPACITY and not _room(call):
+    if len(_entries) >= _CAPACITY and not _room(call):
         writer.lose(call.at)
         return None
-    writer.entries.append(entry)
+    _hand_over(entry)
     if writer.parked:
         writer.wake()
     return None
 
 
-def _failure(call: Call, error: BaseException) -> str:
+def _failure(error: BaseException) -> str:
     if not isinstance(error, Exception):
         return "cancelled"
     if isinstance(error, TimeoutError) and isinstance(error, Refused):
@@ -86,8 +105,11 @@ def _rare_facts(call: Call, error: BaseException | None, parent: Call | None, wh
     if who is not None:
         extra["actor"] = who
     if parent is not None and not parent.ended:
-        extra["parent"] = parent.id
-        note_stage(parent, call.plan.name, took)
+        if parent.gathers:
+            extra["batch"] = parent.id
+        else:
+            extra["parent"] = parent.id
+            note_stage(parent, call.plan.name, took)
 
 
 def _room(call: Call) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail import clock
 from guardrail.call import Call
+from guardrail.policies.table import Tabular
 from guardrail.policies.validation import Binding
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def run(fn: Callable[..., Any], guard: Guard, sample: tuple[Any, ...]) -> None:
     for policy in guard.plan.policies:
         if isinstance(policy, Binding):
             policy.enter(call)
+        elif isinstance(policy, Tabular):
+            policy.convert(call)
     answer = guard.fn(*call.args, **call.kwargs)
     if guard.kind == "async":
         _in_its_own_loop(answer)

@@ -1,21 +1,18 @@
-"""What the ledger's thread does with a batch: taps, lines, one write and one sync, promises kept. It knows no threads and no waiting."""
+"""What the ledger's thread does with a batch: taps, lines, one write and one sync, promises kept. It never waits."""
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
 from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
-from guardrail import call as calls
 from guardrail import clock, notices, settings
 from guardrail.errors import AuditUnavailable, ConfigError
-from guardrail.ledger import record, taps
+from guardrail.ledger import taps
 from guardrail.ledger.entry import Entry
-from guardrail.ledger.keys import digest_key
 from guardrail.ledger.lane import Lane
+from guardrail.ledger.lines import Lines
 from guardrail.ledger.queued import Event, Losses, Mark, Pledge
 
 KEPT_LINES: Final = 100_000  # lines that wait for a disk that is full or gone
@@ -24,7 +21,6 @@ _AT_ONCE: Final = 5_000  # lines in one write
 _FIRST_WAIT: Final = 0.1  # seconds until an unusable disk is tried again, doubled each time
 _LONGEST_WAIT: Final = 5.0
 _FAIL_FAST: Final = 0.02  # a forced commit this soon after a failed one is not worth another try
-_SAMENESS_LIMIT: Final = 4_096
 
 
 class _Promise(NamedTuple):
@@ -47,13 +43,7 @@ class Committer:
     def __init__(self, losses: Losses) -> None:
         self.losses = losses
         self._lane: Lane | None = None
-        self._started = False
-        self._around: dict[str, Any] = {}
-        self._same: dict[tuple[str, str, str, str], record.Sameness] = {}
-        self._latest_plan: Any = None
-        self._latest_same: Any = None
-        self._keyed: Any = None  # a keyed hash that each input's digest is begun from
-        self._key_sought = False
+        self._lines = Lines(self._keep)
         self._kept: deque[bytes] = deque()  # an empty one was withdrawn
         self._kept_bytes = 0
         self._made = 0  # lines made so far
@@ -94,7 +84,9 @@ class Committer:
             elif isinstance(item, Event):
                 if item.future is not None and item.future.cancelled():
                     continue  # whoever asked for it has given up: it must not appear later
-                self._event(item)
+                self._keep(self._lines.event(item))
+                if item.future is not None:
+                    self._promises.append(_Promise(self._made, item))
             elif item.durable:
                 self._promises.append(_Promise(self._made, item))
             else:
@@ -144,7 +136,7 @@ class Committer:
             lost = "the disk did not take it"
         else:
             try:
-                self._keep(self._body(entry))
+                self._keep(self._lines.call(entry))
             except Exception as problem:  # noqa: BLE001 - one odd call must not stop the ledger; it is counted, and said
                 notices.say("record", f"a record could not be made ({type(problem).__name__})", guard=entry[3].name)
                 lost = "it could not be made"
@@ -153,30 +145,10 @@ class Committer:
         self.losses.count(lost, entry[1])
         return lost
 
-    def _body(self, entry: Entry) -> bytes:
-        plan = entry[3]
-        if plan is self._latest_plan:  # most batches are one guard's
-            return record.call_body(entry, self._latest_same, self._around, self._keyed)
-        known = (plan.digest, plan.mode, plan.name, plan.version)
-        same = self._same.get(known)
-        if same is None:
-            self._start(entry[1])
-            same = self._spell_out(entry, known)
-        self._latest_plan, self._latest_same = plan, same
-        return record.call_body(entry, same, self._around, self._keyed)
-
-    def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> record.Sameness:
-        """Write what a plan says of itself, once in this lane: its calls name it by digest."""
-        plan = entry[3]
-        if len(self._same) >= _SAMENESS_LIMIT:
-            self._same.clear()
-        same = record.sameness(plan)
-        if self._keyed is None and not self._key_sought and same.inputs != "none":
-            self._seek_key()
-        fields = {"version": same.version, "plan": same.plan, "mode": same.mode, "spelled": plan.describe()}
-        self._keep(record.event_body(_new_id(entry[1]), entry[1], "config", plan.name, fields, self._around))
-        self._same[known] = same
-        return same
+    def _keep(self, body: bytes) -> None:
+        self._kept.append(body)
+        self._kept_bytes += len(body)
+        self._made += 1
 
     def _follow_home(self) -> None:
         """Begin another lane where the folder was configured anew."""
@@ -190,49 +162,12 @@ class Committer:
         if moved:
             lane.close()
             self._lane = None
-            self._started = False
-            self._same.clear()
-            self._latest_plan = None
-
-    def _start(self, at: float) -> None:
-        """Begin the lane with a record of the process, at the moment (seconds since the epoch) of its first record."""
-        if self._started:
-            return
-        self._started = True
-        try:
-            service = settings.current().service
-        except ConfigError:
-            service = None
-        self._around = record.surroundings(service)
-        started = {"python": sys.version.split()[0], "implementation": sys.implementation.name, "platform": sys.platform}
-        self._keep(record.event_body(_new_id(at), at, "config", None, {"started": started}, self._around))
-
-    def _event(self, item: Event) -> None:
-        self._start(item.at)
-        self._keep(record.event_body(item.id, item.at, item.kind, item.guard, item.fields, self._around))
-        if item.future is not None:
-            self._promises.append(_Promise(self._made, item))
-
-    def _keep(self, body: bytes) -> None:
-        self._kept.append(body)
-        self._kept_bytes += len(body)
-        self._made += 1
-
-    def _seek_key(self) -> None:
-        self._key_sought = True
-        try:
-            self._keyed = record.keyed_hash(digest_key())
-        except (OSError, RuntimeError) as problem:  # RuntimeError: the user has no home folder
-            notices.say(
-                "digest-key",
-                f"inputs are recorded without digests, for their key is not usable ({_reason(problem)});"
-                " make ~/.config/guardrail, or XDG_CONFIG_HOME, writable",
-            )
+            self._lines = Lines(self._keep)
 
     # ── writing them ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _write(self) -> Exception | None:
         """Write everything kept, gaps first; return what is wrong, if not all of it is durable."""
-        self._start(clock.wall())
+        self._lines.begin(clock.wall())
         try:
             if self._lane is None:
                 self._lane = Lane(settings.home())
@@ -240,7 +175,7 @@ class Committer:
             return problem
         lost = self.losses.take()
         if lost:
-            gaps = [record.event_body(_new_id(gap["at"]), gap.pop("at"), "gap", None, gap, self._around) for gap in lost.records()]
+            gaps = self._lines.gaps(lost)
             durable = self._lane.append(gaps)
             if len(durable) < len(gaps):
                 self.losses.give_back(lost)
@@ -294,7 +229,7 @@ class Committer:
             if isinstance(item, Event):
                 self._replace(at, b"")
             elif item.entry[3].audit.required:
-                self._replace(at, self._body(_unanswered(item.entry)))
+                self._replace(at, self._lines.call(_unanswered(item.entry)))
             item.settle(problem)
         self._promises = still
 
@@ -306,10 +241,6 @@ class Committer:
 def _unanswered(entry: Entry) -> Entry:
     extra = {**(entry[9] or {}), "error": AuditUnavailable(), "policy": "audit"}
     return Entry._make(entry)._replace(outcome="refused", output=None, extra=extra)
-
-
-def _new_id(at: float) -> str:
-    return calls.decision_id(at, calls.next_seq())
 
 
 def _reason(problem: BaseException) -> str:

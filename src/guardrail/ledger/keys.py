@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -41,10 +42,8 @@ def digest_key(folder: Path | None = None) -> bytes:
             os.fsync(handle)
         finally:
             os.close(handle)
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(making, path)  # unlike a rename it never replaces the key that another process has just made
-        except FileExistsError:
-            pass
     finally:
         making.unlink()
     return _read(path)

@@ -43,14 +43,8 @@ class Event(_Awaited):
 
     __slots__ = ("at", "fields", "guard", "id", "kind")
 
-    def __init__(  # noqa: PLR0913 - the parts of a record
-        self,
-        identity: str,
-        at: float,
-        kind: str,
-        guard: str | None,
-        fields: Mapping[str, Any],
-        future: Future[None] | None,
+    def __init__(
+        self, identity: str, at: float, kind: str, *, guard: str | None, fields: Mapping[str, Any], future: Future[None] | None
     ) -> None:
         self.id = identity
         self.at = at
@@ -99,9 +93,9 @@ class Losses:
         for reason, (many, since, until) in taken._found.items():
             self.count(reason, since, many, until)
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the fields of one gap record for each reason, and its moment as `at`."""
+    def records(self) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Yield moment and fields of one gap record for each reason."""
         from guardrail.ledger.record import iso  # noqa: PLC0415 - brings the encoder, which only the thread needs
 
         for reason, (many, since, until) in self._found.items():
-            yield {"at": until, "count": many, "from": iso(since), "to": iso(until), "reason": reason}
+            yield until, {"count": many, "from": iso(since), "to": iso(until), "reason": reason}

@@ -29,7 +29,7 @@ _AT_END: Final = "9999"
 Which = str | Collection[str]
 
 
-def read(  # noqa: PLR0913 - one filter each
+def read(
     home: Path | None = None,
     *,
     guard: Which | None = None,

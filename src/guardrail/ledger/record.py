@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
-import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,36 +10,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from guardrail import call as calls
+from guardrail.content import size_of
+from guardrail.content.summaries import Digested
+from guardrail.ledger.schema import BODY_LIMIT, ORDER, VERSION
+from guardrail.ledger.shorten import shortened
 from guardrail.ledger.text import NAME_LIMIT, clean, number, text
 
 if TYPE_CHECKING:
     from guardrail.ledger.entry import Entry
     from guardrail.plan import Plan
 
-VERSION: Final = 1
-LINE_LIMIT: Final = 65_535  # bytes of a line with its newline: the entry limit of C2SP tlog-tiles
-EVENTS: Final = frozenset(
-    "call row beat gap mode ticket decision feedback override appeal profile incident config key prune erase read".split()
-)
-# Every field of a record, in the order in which a line has them (the design's section 5).
-ORDER: Final = tuple(
-    "v id seq ts event outcome guard version plan mode actor purpose business_id input output confidence threshold reasons "
-    "ticket parent attempts stop_reason timings budget_ms cache error would trace_id span_id service origin host pid sdk "
-    "tags".split()
-)
-OWN: Final = frozenset("v id seq ts event guard service origin host pid sdk truncated".split())  # never taken from callers
-
-_BODY_LIMIT: Final = LINE_LIMIT - 64  # room for what `seal` adds
 _HEAD: Final = len('{"v":1,"id":"00000000-0000-7000-8000-000000000000",')  # up to where the number in the lane belongs
 _ANSWERS: Final = frozenset({"answered", "cached", "stale", "fallback", "human"})
 _EASY: Final = frozenset({str, bool, int, type(None)})
-_SERVERS: Final = (
-    "aiohttp.web", "bentoml", "celery", "django", "fastapi", "flask", "grpc", "gunicorn", "hypercorn", "mlserver", "ray.serve",
-    "starlette", "tornado.web", "uvicorn",
-)  # fmt: skip
-_CUTTABLE: Final = ("would", "reasons", "tags", "timings", "spelled")
-_CUT_ITEMS: Final = 10
-_CUT_TEXT: Final = 200
 
 
 class Sameness(NamedTuple):
@@ -74,36 +54,6 @@ def sameness(plan: Plan) -> Sameness:
     )
 
 
-def surroundings(service: str | None) -> dict[str, Any]:
-    """Return what every record of this process repeats: service, origin, host, pid and version of the library."""
-    found: dict[str, Any] = {"service": text(service, NAME_LIMIT)} if service else {}
-    found["origin"] = origin()
-    found["host"] = text(socket.gethostname(), NAME_LIMIT)
-    found["pid"] = os.getpid()
-    found["sdk"] = sdk_version()
-    return found
-
-
-def origin() -> str:
-    """Return what kind of process this is: "test", "notebook", "service" or "batch" (a script that serves nobody)."""
-    loaded = sys.modules
-    if "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ:
-        return "test"
-    if "ipykernel.kernelapp" in loaded:
-        return "notebook"
-    return "service" if any(name in loaded for name in _SERVERS) else "batch"
-
-
-def sdk_version() -> str:
-    """Return the version of this library."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 38 ms, on the ledger's thread only
-
-    try:
-        return version("guardrail-sdk")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"
-
-
 _latest = (0, "1970-01-01T00:00:00")  # most records of a batch share their second
 
 
@@ -119,19 +69,31 @@ def iso(at: float) -> str:
     return f"{spelled}.{micros - whole * 1_000_000:06d}Z"
 
 
-def keyed_hash(key: bytes) -> Any:
-    """Return a hash under a key, of which each input's digest is a copy: what `content.digest` gives, at two thirds the cost."""
-    return hashlib.blake2b(digest_size=20, key=key)
+class Key:
+    """The key of digests, ready to be used many times.
+
+    Attributes:
+        secret: The key itself.
+        begun: A hash under it: a digest made from a copy is what `content.digest` gives, at two thirds of its cost.
+    """
+
+    __slots__ = ("begun", "secret")
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+        self.begun = hashlib.blake2b(digest_size=20, key=secret)
 
 
-def call_body(entry: Entry, same: Sameness, around: Mapping[str, Any], keyed: Any) -> bytes:
+def call_body(  # noqa: PLR0912 - flat, since it is done for every call
+    entry: Entry, same: Sameness, around: Mapping[str, Any], key: Key | None
+) -> bytes:
     """Make the line of a call, without its number and newline.
 
     Args:
         entry: What the call left.
         same: What all records of its plan repeat.
         around: What all records of this process repeat.
-        keyed: From `keyed_hash`; None where there is no key, and then there is no digest.
+        key: For digests; None where there is none, and then there are no digests.
     """
     seq, at, took, _, outcome, snapshot, output, confidence, attempts, extra = entry
     record: dict[str, Any] = {
@@ -148,12 +110,13 @@ def call_body(entry: Entry, same: Sameness, around: Mapping[str, Any], keyed: An
     if extra is not None:
         _who(record, extra)
     if snapshot is not None and same.inputs != "none":
-        record["input"] = shown = {}
-        if keyed is not None:
-            hashed = keyed.copy()
+        shown: dict[str, Any] = {}
+        record["input"] = shown
+        if key is not None:
+            hashed = key.begun.copy()
             hashed.update(snapshot)
             shown["digest"] = hashed.hexdigest()
-        shown["size"] = len(snapshot)
+        shown["size"] = size_of(snapshot)
         if same.schema is not None:
             shown["schema"] = same.schema
         if same.inputs == "plain" and extra is not None and "plain" in extra:
@@ -162,7 +125,7 @@ def call_body(entry: Entry, same: Sameness, around: Mapping[str, Any], keyed: An
         if output.__class__ in _EASY or (output.__class__ is float and output - output == 0.0):  # finite
             record["output"] = {"value": output}
         else:
-            shown = _output(output)
+            shown = _output(output, confidence, key)
             if shown:
                 record["output"] = shown
     if confidence is not None:
@@ -184,7 +147,7 @@ def call_body(entry: Entry, same: Sameness, around: Mapping[str, Any], keyed: An
         line = orjson.dumps(record)
     except TypeError:  # a lone surrogate, an integer beyond 64 bits, or a type that has no place here
         line = orjson.dumps(clean(record))
-    return line if len(line) <= _BODY_LIMIT else _shortened(line)
+    return line if len(line) <= BODY_LIMIT else shortened(line)
 
 
 def _plain(found: bytes) -> Any:
@@ -210,11 +173,19 @@ def _who(record: dict[str, Any], extra: Mapping[str, Any]) -> None:
         record["business_id"] = text(str(business_id), NAME_LIMIT)
 
 
-def _output(output: Any) -> dict[str, Any]:
-    """Return what is shown of an answer; a mapping says something about it, or nothing if it is empty."""
-    if isinstance(output, Mapping):
-        return clean(output)  # type: ignore[no-any-return]  # a mapping stays one
-    return {"value": number(output)} if isinstance(output, float) else {"value": clean(output)}
+def _output(output: Any, confidence: float | None, key: Key | None) -> dict[str, Any]:
+    """Return what is shown of an answer that is more than a plain value."""
+    if isinstance(output, Digested):
+        found = output.fields(b"" if key is None else key.secret)
+        if key is None:
+            found.pop("digest", None)
+        return found
+    if output.__class__ is tuple:
+        if not output:  # its guard keeps nothing
+            return {}
+        if len(output) == 2 and output[1] is confidence:  # noqa: PLR2004 - an answer that says how sure the model is
+            output = output[0]
+    return {"value": number(output) if isinstance(output, float) else output}
 
 
 def _rare(record: dict[str, Any], extra: Mapping[str, Any], same: Sameness, took: float, attempts: int) -> None:
@@ -235,7 +206,7 @@ def _rare(record: dict[str, Any], extra: Mapping[str, Any], same: Sameness, took
     if attempts:
         record["attempts"] = attempts
     if get("stop_reason"):
-        record["stop_reason"] = text(get("stop_reason"))
+        record["stop_reason"] = text(str(get("stop_reason")))
     timings = {"total": _seconds(took)}
     for name, seconds in (get("stages") or {}).items():
         timings[text(name, NAME_LIMIT) if name != "total" else "total (stage)"] = _seconds(seconds)
@@ -270,7 +241,7 @@ def type_name(error: BaseException) -> str:
 
 
 def event_body(
-    identity: str, at: float, kind: str, guard: str | None, fields: Mapping[str, Any], around: Mapping[str, Any]
+    identity: str, at: float, kind: str, *, guard: str | None, fields: Mapping[str, Any], around: Mapping[str, Any]
 ) -> bytes:
     """Make the line of an event that is no call, without its number and newline."""
     found = {name: clean(value) for name, value in fields.items() if value is not None}
@@ -283,40 +254,7 @@ def event_body(
     record |= found
     record |= around
     line = orjson.dumps(record)
-    return line if len(line) <= _BODY_LIMIT else _shortened(line)
-
-
-def _shortened(body: bytes) -> bytes:
-    """Cut what people wrote at length, and say so; what identifies the record always stays."""
-    record: dict[str, Any] = orjson.loads(body)
-    cut: list[str] = []
-    for name in ("input", "output"):
-        if isinstance(record.get(name), dict) and len(orjson.dumps(record[name])) > LINE_LIMIT // 2:
-            record[name].pop("value", None)
-            cut.append(f"{name}.value")
-    for name in _CUTTABLE:
-        if name in record and len(orjson.dumps(record[name])) > LINE_LIMIT // 16:
-            found = record[name]
-            if isinstance(found, dict):
-                record[name] = {key: _brief(value) for key, value in list(found.items())[:_CUT_ITEMS]}
-            else:
-                record[name] = [_brief(value) for value in found[:_CUT_ITEMS]]
-            cut.append(name)
-    record["truncated"] = cut
-    line = orjson.dumps(record)
-    if len(line) <= _BODY_LIMIT:
-        return line
-    known = {name: value for name, value in record.items() if name in OWN or isinstance(value, int | float | bool)}
-    kept = {name: value for name, value in record.items() if isinstance(value, str)}
-    known.update({name: text(value, NAME_LIMIT) for name, value in list(kept.items())[:_CUT_ITEMS * 3]})
-    known["truncated"] = [*cut, "all else"]
-    return orjson.dumps({name: known[name] for name in ORDER if name in known} | known)
-
-
-def _brief(value: Any) -> Any:
-    if isinstance(value, str):
-        return text(value, _CUT_TEXT)
-    return value if isinstance(value, int | float | None) else "… (cut)"
+    return line if len(line) <= BODY_LIMIT else shortened(line)
 
 
 def seal(body: bytes, seq: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 import orjson
 
 from guardrail.ledger.lane import FOLDER
-from guardrail.ledger.record import LINE_LIMIT
+from guardrail.ledger.schema import LINE_LIMIT
 
 BLOCK: Final = 65_536
 _SEGMENT: Final = re.compile(r"(\d{20})\.jsonl")
@@ -50,9 +50,7 @@ def segments(lane: Path) -> list[Segment]:
     Raises:
         OSError: The folder cannot be read.
     """
-    found = sorted(
-        (int(match[1]), path) for path in lane.iterdir() if (match := _SEGMENT.fullmatch(path.name)) is not None
-    )
+    found = sorted((int(match[1]), path) for path in lane.iterdir() if (match := _SEGMENT.fullmatch(path.name)) is not None)
     ends = [first for first, _ in found[1:]]
     return [Segment(path, first, upto) for (first, path), upto in zip_longest(found, ends)]
 

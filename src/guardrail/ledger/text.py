@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime
 from enum import Enum
 from typing import Any, Final
@@ -49,7 +50,7 @@ def clean(value: Any, depth: int = 0) -> Any:
         if isinstance(value, Mapping):
             items = [(text(str(key), NAME_LIMIT), item) for key, item in list(value.items())[:ITEMS_LIMIT]]
             return {key: clean(item, depth + 1) for key, item in items}
-        if isinstance(value, Sequence | Set) and not isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, Sequence | AbstractSet) and not isinstance(value, bytes | bytearray | memoryview):
             return [clean(item, depth + 1) for item in list(value)[:ITEMS_LIMIT]]
     if isinstance(value, bytes) and len(value) <= _BYTES_LIMIT:
         return value.hex()

@@ -5,6 +5,7 @@ A buffered record is durable about 20 ms after its call; an awaited one as soon 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -141,17 +142,19 @@ def event(kind: str, *, guard: str | None = None, fields: Mapping[str, Any], syn
         AuditUnavailable: With `sync`: it is not durable. Then it is not going to appear later either, unless the disk
             answered only after the 5 s.
     """
-    from guardrail.ledger import queued, record  # noqa: PLC0415 - the encoder is loaded when there is something to write
+    from guardrail.ledger.queued import Event  # noqa: PLC0415 - as in acknowledge
+    from guardrail.ledger.schema import OWN  # noqa: PLC0415
+    from guardrail.settings.sinks import EVENTS  # noqa: PLC0415 - the one list of them
 
-    if kind not in record.EVENTS - {"call", "row"}:
-        raise ConfigError(f"{kind!r} is no event of the ledger", hint=f"it is one of {', '.join(sorted(record.EVENTS))}")
-    taken = sorted(record.OWN.intersection(fields) - {"guard"})
+    if kind not in EVENTS or kind in {"call", "row"}:
+        raise ConfigError(f"{kind!r} is no event of the ledger", hint=f"it is one of {', '.join(EVENTS)}")
+    taken = sorted(OWN.intersection(fields) - {"guard"})
     if taken:
         raise ConfigError(f"fields of an event cannot be called {', '.join(taken)}", hint="every record has these already")
     at = clock.wall()
     identity = calls.decision_id(at, calls.next_seq())
     future: Future[None] | None = Future() if sync else None
-    entries.append(queued.Event(identity, at, kind, guard, dict(fields), future))
+    entries.append(Event(identity, at, kind, guard=guard, fields=dict(fields), future=future))
     lifecycle.arm()
     _ring()
     if future is not None:
@@ -224,10 +227,8 @@ def _ring() -> None:
 
 
 def _release_bell() -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # it has been rung already
         _bell.release()
-    except RuntimeError:
-        pass  # it has been rung already
 
 
 def _run() -> None:
@@ -259,13 +260,8 @@ def _run() -> None:
 
 def _round(committer: Committer) -> bool:
     """Take a batch out of the queue and write it; return whether there was anything in it."""
-    batch = []
     take = entries.popleft
-    try:
-        for _ in range(_BATCH):
-            batch.append(take())
-    except IndexError:
-        pass
+    batch = [take() for _ in range(min(len(entries), _BATCH))]  # nobody else takes
     try:
         urgent = committer.take(batch) if batch else False
         committer.commit(force=urgent)

@@ -104,12 +104,18 @@ class Caching:
     def __init__(self, option: Cache, rows: Rows) -> None:
         self.option = option
         self.rows = rows
+        self._ttl = option.ttl
+        self._jitter = option.ttl * option.jitter
         self.flights: dict[Any, _Flight] = {}
         self.lock = threading.RLock()  # over a flight's Future only, never over the call; a coroutine may be dropped inside it
 
     def enter(self, call: Call) -> Turn:
         """Answer from memory, join who is finding out, or find out."""
-        key = call.plan.key_of(call)
+        keys = call.plan.snapshot
+        if keys.bare:  # the snapshot is the key
+            call.key = key = call.snapshot
+        else:
+            key = keys.key_of(call)
         if key is None:
             return None
         row = self.rows.get(key)
@@ -140,7 +146,8 @@ class Caching:
             if flight.row is not None:
                 return self._answer(call, flight.row, "cached")
             if flight.error is not None:
-                raise without_frames(flight.error)
+                twin = without_frames(flight.error)
+                raise twin if type(twin) is type(flight.error) else flight.error
             mine = _Flight(call, None)
             flight = self.flights.setdefault(key, mine)
             if flight is mine:  # the leader was cancelled, refused or out of time: one who waited takes over
@@ -169,10 +176,8 @@ class Caching:
         call.flight = None
         error = call.error
         if error is None:
-            ttl = self.option.ttl
-            if self.option.jitter:
-                ttl -= ttl * self.option.jitter * clock.chance()
-            flight.row = call.flown = self.rows.row_of(call.result, call.confidence, clock.now() + ttl, call.plan.name)
+            expires = clock.now() + self._ttl - self._jitter * clock.chance()
+            flight.row = call.flown = self.rows.row_of(call.result, call.confidence, expires, call.plan.name)
         elif isinstance(error, Exception) and not isinstance(error, GuardrailError):
             flight.error = error
         self.flights.pop(call.key, None)

@@ -148,11 +148,12 @@ class Gate:
         call.reasons = (*call.reasons, f"a person's answer to decision {found.decision_id} is used again")
         return True
 
-    def _wait(self, call: Call, review: Review, ticket: Any, provisional: Any) -> Asks:
-        """Wait for the person, outside the call's own budget but inside an inherited one."""
+    def _wait(self, call: Call, review: Review, ticket: Any, provisional: Any, until: float | None = None) -> Asks:
+        """Wait for the person (until a moment, where several are waited for), outside the call's own budget but inside an inherited one."""
         from guardrail.review import queue  # noqa: PLC0415
 
-        until = clock.now() + (review.wait or 0.0)
+        if until is None:
+            until = clock.now() + (review.wait or 0.0)
         inherited = call.parent.until or call.parent.deadline if call.parent is not None and not call.parent.ended else None
         if inherited is not None:
             until = min(until, inherited)

@@ -68,6 +68,8 @@ class Rows:
 
     def put(self, key: Any, row: Row) -> None:
         """Keep a row, and drop the least recently used ones that no longer fit. A row larger than all is not kept."""
+        if key.__class__ is bytes:
+            row.size += len(key)  # the question is kept too
         with self._lock:
             rows = self._rows
             if row.size <= self.max_bytes:

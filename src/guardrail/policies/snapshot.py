@@ -51,6 +51,14 @@ class Snapshot:
         self.business_id = business_id
         self.plain = plain
         self.bare = not (skip or bound or key or self.per)
+        if encode and not (skip or plain or business_id):
+            self.enter = self._enter_plain  # type: ignore[method-assign]  # flat, for its cost
+
+    def _enter_plain(self, call: Call) -> None:
+        try:
+            call.snapshot = content.encode_call(call.args, call.kwargs)
+        except content.Unkeyable as problem:
+            self._say(problem)
 
     def enter(self, call: Call) -> None:
         """Take the snapshot; what cannot be encoded exactly has none, and that is said once."""

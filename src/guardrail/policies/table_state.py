@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, MutableSequence, Sequence
+from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
+from guardrail import markers
+from guardrail.errors import ConfigError
 from guardrail.tables import row_table
 
 if TYPE_CHECKING:
     from guardrail.batch_result import Wanted
     from guardrail.call import Call
+    from guardrail.shape import Shape
     from guardrail.tables import Table
+
+_ANY_SEQUENCE: Final = (Sequence, MutableSequence, Collection, Iterable)
 
 
 class Place:
@@ -48,6 +53,50 @@ class Place:
         return (*call.args[skip : self.at], *call.args[self.at + 1 :]), call.kwargs
 
 
+def place_of(shape: Shape | None, guard: str) -> Place:
+    """Return where the table stands: the first parameter after `self` or `cls`.
+
+    Args:
+        shape: The function's parameters, None where Python does not know them.
+        guard: The guard's name, for the error.
+
+    Raises:
+        ConfigError: There is no such parameter.
+    """
+    if shape is None:
+        return Place("argument 1", 0)
+    for at, (name, parameter) in enumerate(shape.parameters.items()):
+        if at == 0 and name in ("self", "cls") and parameter.annotation is parameter.empty:
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            return Place(name, None)
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            return Place(name, shape.positional.index(name))
+        break
+    raise ConfigError(
+        "batch=True needs a first parameter that takes the table", guard=guard, hint="write def predict(rows: list[Row]): ..."
+    )
+
+
+def row_type(annotation: Any) -> tuple[Any, type | None, bool]:
+    """Return the type of one row, by the annotation of the table.
+
+    Returns:
+        The type (None where there is none), the container in which the function wants rows of it (None for the caller's), and
+        whether it receives the rows as validated: of `list[M]` yes, of `Annotated[DataFrame, Rows(M)]` no.
+    """
+    bare, marks = markers.peeled(annotation)
+    for mark in marks:
+        if isinstance(mark, markers.Rows):
+            return mark.model, None, False
+    origin, of = get_origin(bare), get_args(bare)
+    if origin is tuple and len(of) == 2 and of[1] is Ellipsis:  # noqa: PLR2004 - tuple[M, ...]
+        return of[0], tuple, True
+    if len(of) == 1 and isinstance(origin, type) and (origin is list or origin in _ANY_SEQUENCE):
+        return of[0], list if origin is list else None, True
+    return None, None, False
+
+
 class State:
     """The rows of one call. A row without an entry in `outcomes` is still to be answered.
 
@@ -55,16 +104,18 @@ class State:
         given: The caller's table.
         table: Its rows.
         wanted: Where somebody waits for the whole Batch.
+        container: What the function wants validated rows in; None for a list or tuple, as the caller's.
     """
 
     __slots__ = (
-        "answered", "asked", "business", "count", "errors", "given", "keys", "likeness", "models", "outcomes", "pending",
-        "provisional", "reasons", "seqs", "snapshots", "sure", "table", "tickets", "values", "wanted", "whole",
+        "answered", "asked", "business", "container", "count", "errors", "given", "keys", "likeness", "models", "outcomes", "pending",
+        "provisional", "reasons", "seqs", "snapshots", "sure", "table", "tickets", "values", "wanted", "whole", "would",
     )  # fmt: skip
 
-    def __init__(self, given: Any, table: Table, wanted: Wanted | None) -> None:
+    def __init__(self, given: Any, table: Table, wanted: Wanted | None, container: type | None = None) -> None:
         count = len(table)
         self.given = given
+        self.container = container or (tuple if type(given) is tuple else list)
         self.table = table
         self.count = count
         self.wanted = wanted
@@ -84,6 +135,7 @@ class State:
         self.errors: dict[int, Exception] = {}
         self.tickets: dict[int, Any] = {}
         self.reasons: dict[int, tuple[str, ...]] = {}
+        self.would: dict[int, tuple[str, ...]] = {}  # in mode observe: what enforcing would have done
         self.provisional: dict[int, Any] = {}  # the function's own outputs that are not sure enough
 
     def rows(self, places: Sequence[int]) -> list[Any]:
@@ -98,8 +150,7 @@ class State:
     def part(self, places: Sequence[int]) -> Any:
         """Return some rows in the container in which the function receives them; the caller's own where it is all of them."""
         if self.models is not None:
-            rows = [self.models[at] for at in places]
-            return tuple(rows) if type(self.given) is tuple else rows
+            return self.container(self.models[at] for at in places)
         return self.given if len(places) == self.count else self.table.pick(places)
 
     def remark(self, at: int, reason: str) -> None:

@@ -195,12 +195,38 @@ def new_id() -> str:
 def to_text(value: Any) -> str:
     """Return a value as JSON text with sorted keys, so that equal values give equal text.
 
-    Raises:
-        GuardrailError: It cannot be JSON.
-    """
-    from guardrail.content import jsonable  # noqa: PLC0415 - whoever never defers a case never needs it
+    What is JSON already stays as it is, so that a value which `content.jsonable` or the store gave is not encoded twice.
 
-    return orjson.dumps(jsonable(value), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+    Raises:
+        ConfigError: It cannot be JSON.
+    """
+    try:
+        if not _is_json(value):
+            from guardrail.content import Unencodable, jsonable  # noqa: PLC0415 - most values are JSON
+
+            try:
+                value = jsonable(value)
+            except Unencodable as problem:
+                raise ConfigError(f"the review queue keeps JSON: {problem}", policy="review") from None
+    except RecursionError:
+        raise ConfigError("the review queue keeps JSON: the value is nested too deeply", policy="review") from None
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _is_json(value: Any) -> bool:
+    """Return whether JSON gives a value back as it is."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return True
+    if kind is str:
+        return bool(value.isascii()) or not any("\ud800" <= character <= "\udfff" for character in value)
+    if kind is int:
+        return bool(-(1 << 63) <= value < 1 << 63)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is list:
+        return all(map(_is_json, value))
+    return kind is dict and all(type(key) is str and _is_json(key) for key in value) and all(map(_is_json, value.values()))
 
 
 def from_text(text: str | None) -> Any:

@@ -20,6 +20,18 @@ _of_twin = select(ticket).join(twin).where(twin.c.id == bindparam("id"))
 _late = select(ticket).where(is_open, ticket.c.due <= bindparam("now"), ticket.c.on_expiry != "hold")
 _any_late = _late.with_only_columns(ticket.c.id).limit(1)
 _ending = select(func.max(step.c.seq)).where(step.c.ticket_id == ticket.c.id).correlate(ticket).scalar_subquery()
+_ended = (
+    select(*(ticket.c[name] for name in ("id", "state", "on_expiry", "guard", "decision_id")))
+    .add_columns(step.c.at, step.c.verdict, step.c.value, step.c.known_by, step.c.actor.label("step_actor"))
+    .join(step, step.c.ticket_id == ticket.c.id)
+    .where(is_closed, step.c.seq == _ending)
+)
+_answered = (
+    _ended.where(ticket.c.guard == bindparam("of"), ticket.c.business_id == bindparam("about"), was_decided)
+    .where(step.c.at >= bindparam("since"))
+    .order_by(step.c.seq.desc())
+    .limit(1)
+)
 
 
 def put(connection: Connection, row: Row, now: float) -> tuple[Row, list[tell.Event]]:
@@ -88,9 +100,9 @@ def endings(connection: Connection, ids: Sequence[str]) -> dict[str, Answer]:
     found: dict[str, Answer] = {}
     for start in range(0, len(ids), 500):
         some = ids[start : start + 500]
-        own = _ended().where(ticket.c.id.in_(some))
+        own = _ended.where(ticket.c.id.in_(some))
         found.update({row["id"]: answer(row) for row in connection.execute(own).mappings()})
-        others = _ended().add_columns(twin.c.id.label("asked")).join(twin, twin.c.ticket_id == ticket.c.id)
+        others = _ended.add_columns(twin.c.id.label("asked")).join(twin, twin.c.ticket_id == ticket.c.id)
         others = others.where(twin.c.id.in_(some))
         found.update({row["asked"]: answer(row) for row in connection.execute(others).mappings()})
     return found
@@ -108,13 +120,8 @@ def known(connection: Connection, ids: Sequence[str]) -> set[str]:
 
 def answered(connection: Connection, guard: str, business_id: str, not_before: float) -> Answer | None:
     """Return the latest decision of a person about a matter since a moment, or None."""
-    query = _ended().where(
-        ticket.c.guard == plain(guard),
-        ticket.c.business_id == plain(business_id),
-        was_decided,
-        step.c.at >= not_before,
-    )
-    row = connection.execute(query.order_by(step.c.seq.desc()).limit(1)).mappings().first()
+    wanted = {"of": plain(guard), "about": plain(business_id), "since": not_before}
+    row = connection.execute(_answered, wanted).mappings().first()
     return None if row is None else answer(row)
 
 
@@ -176,13 +183,6 @@ def answer(row: Row) -> Answer:
         guard=row["guard"],
         decision_id=row["decision_id"],
     )
-
-
-def _ended() -> Select[Any]:
-    columns = [ticket.c.id, ticket.c.state, ticket.c.on_expiry, ticket.c.guard, ticket.c.decision_id]
-    columns += [step.c.at, step.c.verdict, step.c.value, step.c.known_by]
-    joined = select(*columns, step.c.actor.label("step_actor")).join(step, step.c.ticket_id == ticket.c.id)
-    return joined.where(is_closed, step.c.seq == _ending)
 
 
 def _fitting(

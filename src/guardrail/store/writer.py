@@ -87,7 +87,7 @@ class Writer:
             with file_lock.held(self._lock_path), forks.apart():
                 self._open()
                 self._commit([work for work in batch if work.future.set_running_or_notify_cancel()])
-                self._write_back()
+                self._write_back(self._write_back_at)
         except BaseException as problem:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             self._drop()
             for work in batch:
@@ -152,12 +152,11 @@ class Writer:
         raw.execute("RELEASE work")
         return value, None
 
-    def _write_back(self) -> None:
-        """Move the log into the file once it is large; readers at work postpone it, and never wait for it."""
+    def _write_back(self, from_size: int) -> None:
+        """Move the log into the file if it is that large; readers at work postpone it, and never wait for it."""
         connection = self._connection
         try:
-            size = self._log_path.stat().st_size
-            if connection is None or size < self._write_back_at:
+            if connection is None or not self._log_path.exists() or self._log_path.stat().st_size < from_size:
                 return
             raw = sqlite.raw(connection)
             raw.execute("PRAGMA busy_timeout = 0")
@@ -175,8 +174,10 @@ class Writer:
                 connection.close()
 
     def _close(self) -> None:
-        # The last connection to close writes the log back, so this too happens under the lock.
+        # So that the file alone is the whole store while nobody uses it. The last connection to close writes the log back
+        # as well, so this too happens under the lock.
         with contextlib.suppress(OSError), file_lock.held(self._lock_path), forks.apart():
+            self._write_back(1)
             self._drop()
         self._drop()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
@@ -16,7 +16,7 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import export, sampling
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from guardrail import call as calls
 from guardrail import clock
@@ -121,9 +121,8 @@ class Deferred:
         parent: SpanContext | None = trace.get_current_span(outer).get_span_context()
         if parent is not None and parent.is_valid:
             trace_id = parent.trace_id
-            flags = parent.trace_flags
-            sampled = flags & 1
-            flags &= _RANDOM
+            sampled = parent.trace_flags & 1
+            flags = parent.trace_flags & _RANDOM
         else:
             parent = None
             trace_id = self.new_trace_id()
@@ -164,9 +163,7 @@ class Span(trace.Span):
     status: Status | None = None
     _context: SpanContext | None = None
 
-    def __init__(
-        self, way: Deferred, trace_id: int, span_id: int, parent: SpanContext | None, outer: contexts.Context
-    ) -> None:
+    def __init__(self, way: Deferred, trace_id: int, span_id: int, parent: SpanContext | None, outer: contexts.Context) -> None:
         self.way = way
         self.trace_id = trace_id
         self.span_id = span_id
@@ -202,7 +199,9 @@ class Span(trace.Span):
         """Return the context that children and other services are given; most calls never need it before they end."""
         found = self._context
         if found is None:
-            found = SpanContext(self.trace_id, self.span_id, is_remote=False, trace_flags=TraceFlags(self.flags), trace_state=self.state)
+            found = SpanContext(
+                self.trace_id, self.span_id, is_remote=False, trace_flags=TraceFlags(self.flags), trace_state=self.state
+            )
             self._context = found
         return found
 
@@ -257,8 +256,11 @@ class Span(trace.Span):
         found = {"exception.type": f"{kind.__module__}.{kind.__qualname__}", "exception.escaped": str(escaped)}
         self.add_event("exception", {**found, **(attributes or {})}, timestamp)
 
-    def end(self, call: Any = None, outcome: str = "") -> None:
-        """Do nothing: the span ends when its call does, and is built later."""
+    def end(self, end_time: int | None = None) -> None:
+        """Do nothing: the span ends with its call."""
+
+    def finish(self, call: Call, outcome: str) -> None:
+        """Do nothing: the span is built from the call's entry."""
 
     # ── on the ledger's thread ────────────────────────────────────────────────────────────────────────────────────────
     def build(self, entry: Entry) -> None:

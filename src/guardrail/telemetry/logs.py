@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from guardrail.ledger.entry import Entry
 
 _ORDINARY: Final = frozenset({"answered", "cached"})
-_LEVELS: Final = {"failed": "error", "late": "error", "refused": "warning", "deferred": "warning", "stale": "warning", "fallback": "warning"}
+_LEVELS: Final = {
+    "failed": "error",
+    "late": "error",
+    "refused": "warning",
+    "deferred": "warning",
+    "stale": "warning",
+    "fallback": "warning",
+}
 _NAME_LIMIT: Final = 120
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import context as contexts
 from opentelemetry import metrics, trace
 
-from guardrail.ledger.record import sdk_version
+from guardrail.ledger.surroundings import sdk_version
 
 if TYPE_CHECKING:
     from guardrail.ledger.entry import Entry

@@ -8,7 +8,8 @@ from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
-from guardrail.ledger.record import sdk_version, type_name
+from guardrail.ledger.record import type_name
+from guardrail.ledger.surroundings import sdk_version
 from guardrail.ledger.text import number
 from guardrail.telemetry.traces import Token, Way
 
@@ -91,7 +92,7 @@ class LiveToken:
         """Make what was current before current again."""
         restore(self, self.span)
 
-    def end(self, call: Call, outcome: str) -> None:
+    def finish(self, call: Call, outcome: str) -> None:
         """End the span with what is known of the call."""
         span = self.span
         if span.is_recording():
@@ -138,7 +139,7 @@ def first_attributes(plan: Any) -> dict[str, Any]:
     return found
 
 
-def last_attributes(  # what a call ends with
+def last_attributes(  # noqa: PLR0917 - called once per span, by position
     found: dict[str, Any], outcome: str, identity: str, confidence: float | None, attempts: int, extra: Any
 ) -> None:
     """Add what is known of a call when it has ended: facts about it, never a value of the user's."""

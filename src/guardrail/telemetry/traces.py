@@ -28,7 +28,7 @@ class Token(Protocol):
     def detach(self) -> None:
         """Make what was current before current again; by value, so that it works from another context too."""
 
-    def end(self, call: Call, outcome: str) -> None:
+    def finish(self, call: Call, outcome: str) -> None:
         """End what must end on the caller's thread."""
 
     def build(self, entry: Entry) -> None:
@@ -43,6 +43,7 @@ class Way(Protocol):
 
     def holds(self) -> bool:
         """Return whether the provider is still as it was when this way was chosen."""
+        ...
 
 
 _provider: Any = None  # the application's, as last seen
@@ -95,7 +96,7 @@ def end(token: Token, call: Call, outcome: str) -> None:
     """
     try:
         token.detach()
-        token.end(call, outcome)
+        token.finish(call, outcome)
     except Exception as problem:  # noqa: BLE001 - as in begin
         notices.say("traces", f"a span could not be ended ({type(problem).__name__}); calls go on without")
 
@@ -127,7 +128,7 @@ def take(entries: list[Entry]) -> None:
 
 def _choose(provider: Any) -> Way:
     """Look at a provider as it is now, and choose how its spans are made."""
-    global _provider, _way  # noqa: PLW0603 - the application has one provider; a race chooses the same way twice
+    global _provider, _way  # the application has one provider; a race chooses the same way twice
     from guardrail.telemetry import spans  # noqa: PLC0415 - brings OpenTelemetry, which the application has loaded already
 
     way: Way = spans.choose(provider)

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from guardrail.testing.faults import chaos
-from guardrail.testing.clock import FakeClock, fake_clock
-from guardrail.testing.forcing import force
-from guardrail.testing.recording import recorded
-from guardrail.testing.conformance import Finding, selftest
-from guardrail.testing.world import fresh
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from guardrail.testing.clock import FakeClock, fake_clock
+    from guardrail.testing.conformance import Finding, selftest
+    from guardrail.testing.faults import chaos
+    from guardrail.testing.forcing import force
+    from guardrail.testing.recording import recorded
+    from guardrail.testing.world import fresh
+
+# Each is loaded at first use: pytest imports this package at every start, for the fixtures beside it.
+_HOMES = {
+    "FakeClock": "clock",
+    "Finding": "conformance",
+    "chaos": "faults",
+    "fake_clock": "clock",
+    "force": "forcing",
+    "fresh": "world",
+    "recorded": "recording",
+    "selftest": "conformance",
+}
 
 __all__ = ["FakeClock", "Finding", "chaos", "fake_clock", "force", "fresh", "recorded", "selftest"]
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOMES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'guardrail.testing' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"guardrail.testing.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Examples, a folder each. Run one from the repository root: `python -m examples.lending`."""

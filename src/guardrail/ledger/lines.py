@@ -1,0 +1,89 @@
+"""Makes the lines of one lane. What the process is, and each plan, is told once, before the first record that needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+from guardrail import call as calls
+from guardrail import notices, settings
+from guardrail.errors import ConfigError
+from guardrail.ledger.entry import Entry
+from guardrail.ledger.keys import digest_key
+from guardrail.ledger.queued import Event, Losses
+from guardrail.ledger.record import Key, Sameness, call_body, event_body, sameness
+from guardrail.ledger.surroundings import surroundings
+
+_PLANS: Final = 4_096
+
+
+class Lines:
+    """Makes lines, without number and newline.
+
+    Args:
+        keep: Takes the lines that come before the one that was asked for.
+    """
+
+    def __init__(self, keep: Callable[[bytes], None]) -> None:
+        self._keep = keep
+        self._begun = False
+        self._around: dict[str, Any] = {}
+        self._same: dict[tuple[str, str, str, str], Sameness] = {}
+        self._latest: tuple[Any, Sameness] | None = None  # most batches are one guard's
+        self._key: Key | None = None
+
+    def call(self, entry: Entry) -> bytes:
+        """Make the line of a call."""
+        plan = entry[3]
+        latest = self._latest
+        if latest is None or latest[0] is not plan:
+            known = (plan.digest, plan.mode, plan.name, plan.version)
+            same = self._same.get(known) or self._spell_out(entry, known)
+            latest = self._latest = (plan, same)
+        return call_body(entry, latest[1], self._around, self._key)
+
+    def event(self, item: Event) -> bytes:
+        """Make the line of an event."""
+        self.begin(item.at)
+        return event_body(item.id, item.at, item.kind, guard=item.guard, fields=item.fields, around=self._around)
+
+    def gaps(self, lost: Losses) -> list[bytes]:
+        """Make the lines that tell of lost records."""
+        return [self._own("gap", at, fields) for at, fields in lost.records()]
+
+    def begin(self, at: float) -> None:
+        """Begin the lane with a record of the process, at the moment (seconds since the epoch) of the first other record."""
+        if self._begun:
+            return
+        self._begun = True
+        try:
+            service = settings.current().service
+        except ConfigError:  # it is told where the settings are used; records go on without
+            service = None
+        self._around = surroundings(service)
+        started = {"python": sys.version.split()[0], "implementation": sys.implementation.name, "platform": sys.platform}
+        self._keep(self._own("config", at, {"started": started}))
+        try:
+            self._key = Key(digest_key())
+        except (OSError, RuntimeError) as problem:  # RuntimeError: the user has no home folder
+            notices.say(
+                "digest-key",
+                "inputs are recorded without digests, for their key is not usable"
+                f" ({getattr(problem, 'strerror', None) or problem}); make ~/.config/guardrail, or XDG_CONFIG_HOME, writable",
+            )
+
+    def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> Sameness:
+        """Tell what a plan says of itself; its calls name it by digest."""
+        at, plan = entry[1], entry[3]
+        self.begin(at)
+        if len(self._same) >= _PLANS:
+            self._same.clear()
+        same = self._same[known] = sameness(plan)
+        fields = {"version": same.version, "plan": same.plan, "mode": same.mode, "spelled": plan.describe()}
+        self._keep(self._own("config", at, fields, guard=plan.name))
+        return same
+
+    def _own(self, kind: str, at: float, fields: dict[str, Any], guard: str | None = None) -> bytes:
+        identity = calls.decision_id(at, calls.next_seq())
+        return event_body(identity, at, kind, guard=guard, fields=fields, around=self._around)

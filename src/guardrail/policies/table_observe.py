@@ -1,0 +1,111 @@
+"""Mode `observe` for a function over a table: every row is judged, none is changed, and the verdicts are counted."""
+
+from __future__ import annotations
+
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from guardrail import call as calls
+from guardrail import clock, outputs
+from guardrail.asks import Asks
+from guardrail.batch_result import Batch, outcome_of
+from guardrail.errors import ConfigError, GuardrailError, InvalidInput
+from guardrail.policies.observe import Observe
+from guardrail.policies.table import opened, validate
+from guardrail.policies.table_records import record_rows
+from guardrail.tables import table_of
+
+if TYPE_CHECKING:
+    from guardrail.call import Call
+    from guardrail.policies.table import Job
+    from guardrail.policies.table_state import State
+
+
+class ObserveTable(Observe):
+    """As `Observe`; `job` says how rows are judged. The verdicts on rows stand on the call: "validate: 7 of 1000 rows refused"."""
+
+    job: Job
+
+    def enter(self, call: Call) -> None:
+        """Judge the call, then each row, on the caller's own table."""
+        super().enter(call)
+        trial, job = call.trial, self.job
+        if trial is None or table_of(job.place.get(trial)) is None:
+            return  # an iterator gives its rows only once, and they are the function's
+        state = opened(trial, job)
+        validate(state, job)
+        if job.snapshot.encode:
+            job.snapshot.of_rows(trial, state)
+            call.snapshot = trial.snapshot
+        call.table = state
+
+    def leave(self, call: Call) -> Asks | None:  # type: ignore[override]  # it may have to wait for room in the ledger
+        """Judge how the call ended, then each row."""
+        state = call.table
+        call.table = None
+        super().leave(call)
+        if state is None or (call.error is not None and not isinstance(call.error, Exception)):
+            return None
+        return self._end(call, state)
+
+    def _end(self, call: Call, state: State) -> Asks:
+        _ = call.id
+        next_seq = calls.next_seq
+        state.seqs = [next_seq() for _ in range(state.count)]
+        verdicts = self._refused(state)
+        error = call.error
+        if error is None:
+            verdicts += self._judge(call, state)
+        elif isinstance(error, Exception):
+            for at in range(state.count):
+                state.fail(at, error)
+                state.outcomes[at] = outcome_of(error)
+        call.would = (*call.would, *verdicts)
+        batch = None if state.wanted is None else Batch[Any](state.table.index)
+        took = (clock.now() - call.start) / max(1, state.count)
+        rows = record_rows(call, state, self.job.plan, took, batch)
+        if isinstance(rows, GeneratorType):
+            yield from rows
+        if state.wanted is not None:
+            state.wanted.batch = batch
+        return None
+
+    @staticmethod
+    def _refused(state: State) -> list[str]:
+        """Turn the errors of rows that do not fit into verdicts."""
+        refused, state.errors = state.errors, {}
+        for at, error in refused.items():
+            state.would[at] = (f"validate: refused ({error.args[0]})" if isinstance(error, InvalidInput) else "validate: failed",)
+        return [f"validate: {len(refused)} of {state.count} rows refused"] if refused else []
+
+    def _judge(self, call: Call, state: State) -> list[str]:
+        """Read the outputs; each is its row's answer, whatever enforcing would have made of it."""
+        job, count = self.job, state.count
+        try:
+            if job.whole is not None:
+                job.whole.judge(call.result)
+            found = outputs.read(call.result, state.given, count, pairs=outputs.reads_pairs(job.returns))
+        except GuardrailError as problem:
+            state.outcomes[:] = ["answered"] * count
+            return [f"validate: refused ({problem.args[0]})"]
+        state.values[:] = found.items
+        state.outcomes[:] = ["answered"] * count
+        verdicts = []
+        unfit = job.unfit(found.items)
+        for at, problem in unfit.items():
+            state.would[at] = (*state.would.get(at, ()), f"validate: refused ({problem.args[0]})")
+        if unfit:
+            verdicts.append(f"validate: {len(unfit)} of {count} answers refused")
+        try:
+            sure = job.confidences(found, unfit)
+        except ConfigError as problem:
+            return [*verdicts, f"confidence: unreadable ({problem.args[0]})"]
+        state.sure[:] = sure
+        low = [at for at, one in enumerate(sure) if at not in unfit and job.gate.is_low(one)]
+        for at in low:
+            state.would[at] = (*state.would.get(at, ()), f"confidence: low ({sure[at]:.3g} < {self.at_least:.3g})")
+        if low and self.fallback is not None:
+            verdicts.append(f"fallback: answered {len(low)} of {count} rows instead (low)")
+        elif low:
+            verdicts.append(f"confidence: {len(low)} of {count} rows deferred")
+        return verdicts
