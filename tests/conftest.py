@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from guardrail.testing import fresh
+
+
+def _beside(name: str):
+    """Import a module that stands beside this one; the tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+redis_server = _beside("servers").redis_server
+
 
 @pytest.fixture(autouse=True)
-def world(monkeypatch, tmp_path):
-    """A home and a configuration folder that vanish; everything that the library keeps begins anew."""
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A home that does not exist yet, named by the environment as it is for a service; what was written is finished."""
     for name in list(os.environ):
         if name.startswith(("GUARDRAIL_", "OTEL_")):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("GUARDRAIL_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "home"
+    monkeypatch.setenv("GUARDRAIL_HOME", str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    from guardrail.testing.world import fresh
-
     with fresh():
-        yield
+        yield folder

@@ -33,7 +33,7 @@ def make_plan(**facts: Any) -> Any:
     audit = SimpleNamespace(durability="buffered", inputs="digest", output="auto", required=False)
     plain = {
         "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "plan-1", "kind": "model", "tags": {},
-        "budget_ms": 250.0, "threshold": 0.8, "schema": "applicant: Applicant",
+        "budget_ms": 250.0, "threshold": 0.8, "schema": "applicant: Applicant", "returns_prediction": False,
     }  # fmt: skip
     return SimpleNamespace(audit=audit, describe=lambda: {"budget": "250ms", "retry": {"attempts": 2}}, **(plain | facts))
 

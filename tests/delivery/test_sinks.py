@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -11,21 +9,6 @@ import pytest
 
 from guardrail import notices, settings
 from guardrail.ledger import reader, writer
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A home of its own, with nothing configured."""
-    for name in list(os.environ):
-        if name.startswith("GUARDRAIL_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("GUARDRAIL_HOME", str(tmp_path / "home"))
-    settings.reset()
-    notices.reset()
-    yield tmp_path / "home"
-    writer.shutdown(5)
-    settings.reset()
-    notices.reset()
 
 
 def record(kind: str, **fields: object) -> None:

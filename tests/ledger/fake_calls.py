@@ -18,7 +18,7 @@ def make_plan(**facts: Any) -> Any:
     audit.update({name: facts.pop(name) for name in list(facts) if name in audit})
     plain = {
         "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "d1", "kind": "model", "tags": {},
-        "budget_ms": 250.0, "threshold": 0.8, "schema": "applicant: Applicant",
+        "budget_ms": 250.0, "threshold": 0.8, "schema": "applicant: Applicant", "returns_prediction": False,
     }  # fmt: skip
     return SimpleNamespace(audit=SimpleNamespace(**audit), describe=lambda: {"budget": "250ms"}, **(plain | facts))
 

@@ -119,6 +119,9 @@ def test_an_answer_with_a_confidence_is_recorded_without_it() -> None:
     sure = 0.7
     assert made(output=("approve", sure), confidence=sure)["output"] == {"value": "approve"}
     assert made(output=("approve", 0.25), confidence=sure)["output"] == {"value": ["approve", 0.25]}
+    assert made(make_plan(returns_prediction=True), output=("no", 0.0), confidence=0.3, outcome="fallback")["output"] == {
+        "value": "no"
+    }
     assert "output" not in made(output=())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,32 +11,12 @@ from typing import Any
 
 import pytest
 
-from guardrail import clock, notices, settings
-from guardrail.ledger import writer
+from guardrail import clock
 from guardrail.review import filing, upkeep
 from guardrail.review.case import Case
-from guardrail.store import engine
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Events = Callable[[], list[dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A home that does not exist yet, named by the environment as it is for a service."""
-    for name in list(os.environ):
-        if name.startswith(("GUARDRAIL_", "OTEL_")):
-            monkeypatch.delenv(name)
-    folder = tmp_path / "home"
-    monkeypatch.setenv("GUARDRAIL_HOME", str(folder))
-    monkeypatch.chdir(tmp_path)
-    settings.reset()
-    notices.reset()
-    yield folder
-    engine.finish(5)
-    writer.shutdown(5)
-    settings.reset()
-    notices.reset()
 
 
 @pytest.fixture

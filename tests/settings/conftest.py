@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from guardrail import notices, settings
-
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """An empty working directory, no variable of ours, nothing read yet."""
-    for name in list(os.environ):
-        if name.startswith(("GUARDRAIL_", "OTEL_")):
-            monkeypatch.delenv(name)
+def fresh(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty working directory, and not even a home is named."""
+    monkeypatch.delenv("GUARDRAIL_HOME")
     here = tmp_path / "project"
     here.mkdir()
     monkeypatch.chdir(here)
-    settings.reset()
-    notices.reset()
-    yield here
-    settings.reset()
-    notices.reset()
+    return here

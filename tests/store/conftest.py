@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from guardrail import notices, settings
-from guardrail.store import engine
-
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A home that does not exist yet, named by the environment as it is for a service."""
-    for name in list(os.environ):
-        if name.startswith(("GUARDRAIL_", "OTEL_")):
-            monkeypatch.delenv(name)
-    folder = tmp_path / "home"
-    monkeypatch.setenv("GUARDRAIL_HOME", str(folder))
-    monkeypatch.chdir(tmp_path)
-    settings.reset()
-    notices.reset()
-    yield folder
-    engine.finish(5)
-    settings.reset()
-    notices.reset()
 
 
 @pytest.fixture

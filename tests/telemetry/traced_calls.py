@@ -18,7 +18,7 @@ def make_plan(**facts: Any) -> Any:
     audit = SimpleNamespace(durability="buffered", inputs="digest", output="auto", required=False)
     plain = {
         "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "d1", "kind": "model", "tags": {},
-        "budget_ms": 250.0, "threshold": 0.8, "schema": None,
+        "budget_ms": 250.0, "threshold": 0.8, "schema": None, "returns_prediction": False,
     }  # fmt: skip
     return SimpleNamespace(audit=audit, describe=dict, **(plain | facts))
 

@@ -109,7 +109,7 @@ def _facts(record: Record) -> Iterator[str]:
     error = _of(record, "error")
     if error:
         policy = f" by {clean(error['policy'])}" if error.get("policy") else ""
-        yield f"{clean(error.get('type', '?'))}{policy}"
+        yield f"{clean(str(error.get('type', '?')).removeprefix('guardrail.errors.'))}{policy}"
     attempts = record.get("attempts")
     if isinstance(attempts, int) and attempts > 1:
         yield f"{attempts} attempts"

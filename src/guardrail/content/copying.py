@@ -195,14 +195,19 @@ def _a_frame(value: Any, memo: Memo) -> Any:
     made = value.copy(deep=True)
     for at in range(value.shape[1]):
         _fill(made._get_column_array(at), memo)  # noqa: SLF001 - the public way makes a Series of each column
-    made.attrs = copied(value.attrs, memo)
-    return made
+    return _with_attributes(made, value, memo)
 
 
 def _a_series(value: Any, memo: Memo) -> Any:
     made = value.copy(deep=True)
     _fill(made._values, memo)  # noqa: SLF001 - the public `values` cannot be written to
+    return _with_attributes(made, value, memo)
+
+
+def _with_attributes(made: Any, value: Any, memo: Memo) -> Any:
     made.attrs = copied(value.attrs, memo)
+    # What the user hung on it, which pandas' own copies lose; its own fields begin with an underscore.
+    made.__dict__.update({name: copied(one, memo) for name, one in vars(value).items() if not name.startswith("_")})
     return made
 
 

@@ -47,17 +47,19 @@ def _compiled(cls: type) -> Callable[[Any, set[int]], int]:
 
 
 def _way(cls: type) -> Callable[[Any, set[int]], int]:
-    module = cls.__module__.partition(".")[0]
+    roots = {base.__module__.partition(".")[0] for base in cls.__mro__}
     if issubclass(cls, type | enum.Enum | FunctionType | ModuleType):
         return lambda _value, _seen: 0  # not the value's own
     if issubclass(cls, dict):
         return lambda value, seen: _with(value, [*dict.keys(value), *dict.values(value)], seen)
     if issubclass(cls, list | tuple | set | frozenset | deque):
         return lambda value, seen: _with(value, value, seen)
-    if module == "polars":
+    if "polars" in roots:
         return lambda value, _seen: int(value.estimated_size())
-    if module == "numpy":
+    if "numpy" in roots:
         return lambda value, seen: _with(value, value.ravel().tolist() if value.dtype.hasobject else (), seen)
+    if {"pandas", "pyarrow"} & roots:
+        return lambda value, _seen: sys.getsizeof(value)  # which knows what stands in the columns
     slots = slots_of(cls, object)
 
     def attributes(value: Any, seen: set[int]) -> int:

@@ -16,11 +16,6 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def in_turn(work: Callable[[T], U], portions: Iterable[T]) -> Iterator[U]:
-    """Yield what `work` makes of each portion, in this thread."""
-    return map(work, portions)
-
-
 def on_threads(work: Callable[[T, Callable[[], bool]], U], portions: Iterable[T], workers: int) -> Iterator[U]:
     """Yield what `work` makes of each portion, in order, on daemon threads; portions are fetched in this thread.
 
@@ -41,7 +36,7 @@ def on_threads(work: Callable[[T, Callable[[], bool]], U], portions: Iterable[T]
     ]
     started = 0
     waiting: dict[int, U] = {}
-    out = nextout = 0
+    out = upcoming = 0
 
     def collected() -> None:
         nonlocal out
@@ -60,14 +55,14 @@ def on_threads(work: Callable[[T, Callable[[], bool]], U], portions: Iterable[T]
             out += 1
             while out >= 2 * workers:
                 collected()
-            while nextout in waiting:
-                yield waiting.pop(nextout)
-                nextout += 1
+            while upcoming in waiting:
+                yield waiting.pop(upcoming)
+                upcoming += 1
         while out:
             collected()
-            while nextout in waiting:
-                yield waiting.pop(nextout)
-                nextout += 1
+            while upcoming in waiting:
+                yield waiting.pop(upcoming)
+                upcoming += 1
     finally:
         over.set()
         for _ in range(started):
@@ -96,25 +91,25 @@ async def as_tasks(work: Callable[[T], Awaitable[U]], portions: Iterable[T], wor
     """
     running: dict[asyncio.Task[U], int] = {}
     waiting: dict[int, U] = {}
-    nextout = 0
+    upcoming = 0
     try:
         for number, portion in enumerate(portions):
             running[asyncio.ensure_future(_awaited(work, portion))] = number
             if len(running) >= workers:
                 await _first(running, waiting)
-            while nextout in waiting:
-                yield waiting.pop(nextout)
-                nextout += 1
+            while upcoming in waiting:
+                yield waiting.pop(upcoming)
+                upcoming += 1
         while running:
             await _first(running, waiting)
-            while nextout in waiting:
-                yield waiting.pop(nextout)
-                nextout += 1
+            while upcoming in waiting:
+                yield waiting.pop(upcoming)
+                upcoming += 1
     finally:
         for task in running:
             task.cancel()
         if running:
-            await asyncio.wait(running)
+            await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _awaited(work: Callable[[T], Awaitable[U]], portion: T) -> U:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guardrail.errors import PartialBatch
+
 if TYPE_CHECKING:
     from guardrail.plan import Plan
 
@@ -49,4 +51,6 @@ def without_frames(error: BaseException) -> BaseException:
         twin = copy.copy(error)
     except Exception:  # noqa: BLE001 - the constructor of the user's exception may do anything
         twin = None  # type: ignore[assignment]
+    if isinstance(twin, PartialBatch):
+        twin.batch = None  # type: ignore[assignment]  # a table of the user's answers; the counts stand in its text
     return twin if type(twin) is type(error) else NotCopied(f"{type(error).__name__} was raised")

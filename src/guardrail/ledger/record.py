@@ -36,6 +36,7 @@ class Sameness(NamedTuple):
     budget_ms: float | None
     schema: str | None
     inputs: str
+    predictions: bool
     tags: dict[str, str]
 
 
@@ -50,6 +51,7 @@ def sameness(plan: Plan) -> Sameness:
         plan.budget_ms,
         None if plan.schema is None else text(plan.schema, NAME_LIMIT),
         plan.audit.inputs,
+        plan.returns_prediction,
         clean(dict(plan.tags)),
     )
 
@@ -125,7 +127,7 @@ def call_body(  # noqa: PLR0912 - flat, since it is done for every call
         if output.__class__ in _EASY or (output.__class__ is float and output - output == 0.0):  # finite
             record["output"] = {"value": output}
         else:
-            shown = _output(output, confidence, key)
+            shown = _output(output, confidence, same, key)
             if shown:
                 record["output"] = shown
     if confidence is not None:
@@ -173,7 +175,7 @@ def _who(record: dict[str, Any], extra: Mapping[str, Any]) -> None:
         record["business_id"] = text(str(business_id), NAME_LIMIT)
 
 
-def _output(output: Any, confidence: float | None, key: Key | None) -> dict[str, Any]:
+def _output(output: Any, confidence: float | None, same: Sameness, key: Key | None) -> dict[str, Any]:
     """Return what is shown of an answer that is more than a plain value."""
     if isinstance(output, Digested):
         found = output.fields(b"" if key is None else key.secret)
@@ -183,7 +185,7 @@ def _output(output: Any, confidence: float | None, key: Key | None) -> dict[str,
     if output.__class__ is tuple:
         if not output:  # its guard keeps nothing
             return {}
-        if len(output) == 2 and output[1] is confidence:  # noqa: PLR2004 - an answer that says how sure the model is
+        if len(output) == 2 and (same.predictions or output[1] is confidence):  # noqa: PLR2004 - it says how sure the model is
             output = output[0]
     return {"value": number(output) if isinstance(output, float) else output}
 

@@ -21,6 +21,7 @@ def shortened(body: bytes) -> bytes:
     """
     record: dict[str, Any] = orjson.loads(body)
     sizes = {name: len(orjson.dumps(value)) for name, value in record.items() if name not in OWN}
+    line = body
     longest = sorted(sizes, key=sizes.__getitem__, reverse=True)
     for way in (_cut, None):
         for name in longest:

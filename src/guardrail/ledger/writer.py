@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from guardrail import call as calls
 from guardrail import clock, lifecycle, notices
 from guardrail.errors import AuditUnavailable, ConfigError
+from guardrail.ledger.queued import Event, Losses, Mark, Pledge
+from guardrail.ledger.schema import OWN
 
 if TYPE_CHECKING:
     from guardrail.ledger.commit import Committer
     from guardrail.ledger.entry import Entry
-    from guardrail.ledger.queued import Losses
 
 CAPACITY: Final = 100_000  # entries in the queue; a caller that finds it full waits for room
 ROOM_SECONDS: Final = 0.05  # how long
@@ -41,7 +42,7 @@ _starting = threading.Lock()
 _bell = threading.Lock()  # held while nobody rings; releasing it rings
 _bell.acquire()
 _committer: Committer | None = None
-_losses: Losses | None = None
+_losses = Losses()
 
 
 # ── for the call path ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -76,7 +77,7 @@ def wait_for_room(until: float) -> bool:
 
 def lose(at: float) -> None:
     """Count a record that found no room, by the moment of its call (seconds since the epoch)."""
-    _lost().count("queue full", at)
+    _losses.count("queue full", at)
     notices.say("ledger-full", "the ledger's queue is full: calls come faster than records can be written")
 
 
@@ -86,8 +87,6 @@ def acknowledge(entry: Entry) -> Future[None]:
     Returns:
         A future that is done when the record is durable, or fails with the reason why it is not.
     """
-    from guardrail.ledger.queued import Pledge  # noqa: PLC0415 - only guards whose answers wait pay for it
-
     future: Future[None] = Future()
     entries.append(Pledge(entry, future))
     _ring()
@@ -142,8 +141,6 @@ def event(kind: str, *, guard: str | None = None, fields: Mapping[str, Any], syn
         AuditUnavailable: With `sync`: it is not durable. Then it is not going to appear later either, unless the disk
             answered only after the 5 s.
     """
-    from guardrail.ledger.queued import Event  # noqa: PLC0415 - as in acknowledge
-    from guardrail.ledger.schema import OWN  # noqa: PLC0415
     from guardrail.settings.sinks import EVENTS  # noqa: PLC0415 - the one list of them
 
     if kind not in EVENTS or kind in {"call", "row"}:
@@ -208,8 +205,6 @@ def shutdown(timeout: float) -> bool:
 def _reach(timeout: float, *, durable: bool) -> bool:
     if _committer is None and not entries:
         return True
-    from guardrail.ledger.queued import Mark  # noqa: PLC0415 - as in acknowledge
-
     future: Future[None] = Future()
     entries.append(Mark(future, durable=durable))
     _ring()
@@ -282,17 +277,8 @@ def _the_committer() -> Committer:
     if _committer is None:
         from guardrail.ledger.commit import Committer  # noqa: PLC0415 - brings the encoder
 
-        _committer = Committer(_lost())
+        _committer = Committer(_losses)
     return _committer
-
-
-def _lost() -> Losses:
-    global _losses  # noqa: PLW0603
-    if _losses is None:
-        from guardrail.ledger.queued import Losses  # noqa: PLC0415
-
-        _losses = Losses()
-    return _losses
 
 
 def _in_child() -> None:
@@ -301,7 +287,8 @@ def _in_child() -> None:
     entries.clear()
     if _committer is not None:
         _committer.abandon()
-    _thread = _committer = _losses = None
+    _thread = _committer = None
+    _losses = Losses()
     _starting, _bell = threading.Lock(), threading.Lock()
     _bell.acquire()
     _ending = False

@@ -167,3 +167,21 @@ def _one_hot(like: Any, at: int) -> Any:
     vector[...] = 0
     vector[..., at] = 1
     return vector
+
+
+def accepted(value: Any, like: Any) -> Any:
+    """Return a model's answer as it was before it became JSON.
+
+    Args:
+        value: The JSON of an answer that a person accepted.
+        like: The present answer of the same function, which has the same form; None where it has none.
+    """
+    if isinstance(like, Prediction) and isinstance(value, dict):
+        return Prediction(value["value"], value["confidence"], value.get("reasons", ()))
+    if isinstance(like, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, dict) and "$ndarray" in value:
+        import numpy as np  # noqa: PLC0415 - the answer was an array, so numpy is loaded
+
+        return np.asarray(value["$ndarray"], dtype=value["dtype"])
+    return value

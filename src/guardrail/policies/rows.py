@@ -42,6 +42,17 @@ def _row_of(answer: Any, confidence: float | None, expires: float, guard: str) -
     return Row(kept, thaw, size, confidence, expires)
 
 
+class _Newest(LRUCache[Any, Row]):
+    """Rows by key, the least recently used out first; knows how many bytes went out."""
+
+    gone = 0
+
+    def popitem(self) -> tuple[Any, Row]:
+        key, row = super().popitem()
+        self.gone += row.size
+        return key, row
+
+
 class Rows:
     """Rows by key, bounded.
 
@@ -51,10 +62,10 @@ class Rows:
     """
 
     def __init__(self, size: int, max_bytes: int) -> None:
-        self.size = size
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._rows: LRUCache[Any, Row] = LRUCache(max_bytes, getsizeof=_size_of)
+        self._rows = _Newest(size)
+        self._came = 0  # bytes of all rows that were ever put in
 
     row_of = staticmethod(_row_of)
 
@@ -64,24 +75,29 @@ class Rows:
     def get(self, key: Any) -> Row | None:
         """Return the row of a key, expired or not, and mark it as used."""
         with self._lock:
-            return self._rows.get(key)
+            try:
+                return self._rows[key]
+            except KeyError:
+                return None
 
     def put(self, key: Any, row: Row) -> None:
         """Keep a row, and drop the least recently used ones that no longer fit. A row larger than all is not kept."""
         if key.__class__ is bytes:
             row.size += len(key)  # the question is kept too
+        if row.size > self.max_bytes:
+            return
         with self._lock:
             rows = self._rows
-            if row.size <= self.max_bytes:
-                rows[key] = row
-                while len(rows) > self.size:
-                    rows.popitem()
+            if key in rows:
+                rows.gone += rows.pop(key).size
+            rows[key] = row
+            self._came += row.size
+            while self._came - rows.gone > self.max_bytes:
+                rows.popitem()
 
     def drop(self, key: Any) -> None:
         """Forget a key."""
         with self._lock:
-            self._rows.pop(key, None)
-
-
-def _size_of(row: Row) -> int:
-    return row.size
+            row = self._rows.pop(key, None)
+            if row is not None:
+                self._rows.gone += row.size

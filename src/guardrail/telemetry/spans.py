@@ -10,7 +10,6 @@ from opentelemetry.trace import Status, StatusCode
 
 from guardrail.ledger.record import type_name
 from guardrail.ledger.surroundings import sdk_version
-from guardrail.ledger.text import number
 from guardrail.telemetry.traces import Token, Way
 
 if TYPE_CHECKING:
@@ -146,8 +145,8 @@ def last_attributes(  # noqa: PLR0917 - called once per span, by position
     found["guardrail.outcome"] = outcome
     found["guardrail.decision_id"] = identity
     found["guardrail.attempts"] = attempts
-    if confidence is not None:
-        found["guardrail.confidence"] = confidence if confidence - confidence == 0.0 else number(confidence)  # finite or not
+    if confidence is not None and confidence - confidence == 0.0:  # NaN and infinities are not numbers to every backend
+        found["guardrail.confidence"] = confidence
     if extra is None or len(extra) == 1:  # the span itself is always there
         return
     if "cache" in extra:
