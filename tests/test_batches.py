@@ -304,7 +304,7 @@ def test_context_reaches_the_rows_and_does_not_leak_from_one_to_the_next():
         return found
 
     tenant.set("bank")
-    assert set(batch(who, range(20), workers=3, chunk=1).values) == {"bank"}
+    assert set(batch(who, range(20), workers=3, chunk=4).values) == {"bank"}
 
     @guarded
     async def awho(x: int) -> str:
@@ -561,7 +561,7 @@ def test_a_bar_appears_by_itself_in_a_terminal_when_it_takes_long(monkeypatch):
         return x
 
     batch(slow, iter(range(6)), chunk=1)
-    assert "6 rows" in screen.getvalue()
+    assert "6/6" in screen.getvalue()
 
 
 def test_the_numbers_of_the_guard_count_the_rows():

@@ -250,7 +250,9 @@ def everything():
     yield from [dt.datetime(2020, 1, 1, tzinfo=dt.timezone(LEVELS[1], "x")), dt.datetime(2020, 1, 1, tzinfo=zone), dt.UTC, zone]
     yield from [dt.time(0, tzinfo=dt.UTC), dt.timedelta(0, 1), dt.timedelta(0, 0, 1), zoneinfo.ZoneInfo("Europe/Rome")]
     yield from [zoneinfo.ZoneInfo.no_cache("Europe/Paris"), dt.timezone(dt.timedelta(0), "UTC")]
-    yield from [decimal.Decimal(text) for text in ("1.0", "1.00", "1", "-0", "0", "NaN", "sNaN", "NaN1", "Infinity", "1E+1", "10")]
+    yield from [
+        decimal.Decimal(text) for text in ("1.0", "1.00", "1", "-0", "0", "NaN", "sNaN", "NaN1", "Infinity", "1E+1", "10")
+    ]
     yield from [fractions.Fraction(1, 2), fractions.Fraction(1), uuid.UUID(int=1), pathlib.Path("a"), pathlib.PurePath("a/b")]
     yield from [pathlib.PurePosixPath("a"), pathlib.PureWindowsPath("a"), slice(1), slice(1, None, 1), slice(None, 1, True)]
     yield from [Point(1), Point(1, 1), Point(1.0), Point(Point(1)), Slotted(1), Slotted(True), hung, Empty(), Point, Empty]
@@ -262,8 +264,26 @@ def everything():
     yield from [Lossy(key="a", left_out=1, rounded=float("nan")), pydantic.SecretStr("a"), pydantic.SecretStr("b")]
     yield from [pydantic.SecretBytes(b"a"), pydantic.Secret("a"), pydantic.Secret(1), pydantic.HttpUrl("http://a.b")]
     yield from [pydantic.AnyUrl("http://a.b"), pydantic.HttpUrl("http://a.c"), pydantic.RootModel[int](1)]
-    yield from [Prediction(1, 0.5), Prediction(True, 0.5), Prediction(1, 0.5, ["a"]), Prediction("a", 0.5), Prediction((1, 2), 0.5)]
-    yield from [(1, 0.5), (1, 0.5, ()), Own(1), Own(True), Own([1]), Own((1,)), [Own(1)], helper, len, list[int], typing.List[int]]  # noqa: UP006
+    yield from [
+        Prediction(1, 0.5),
+        Prediction(True, 0.5),
+        Prediction(1, 0.5, ["a"]),
+        Prediction("a", 0.5),
+        Prediction((1, 2), 0.5),
+    ]
+    yield from [
+        (1, 0.5),
+        (1, 0.5, ()),
+        Own(1),
+        Own(True),
+        Own([1]),
+        Own((1,)),
+        [Own(1)],
+        helper,
+        len,
+        list[int],
+        typing.List[int],
+    ]  # noqa: UP006
     yield from [list[str], typing.Sequence[int], math_like(1), math_like(2), "x" * 70_000, "x" * 70_001, b"x" * 70_000]
     yield from [["x" * 70_000], ("x" * 70_000,), bytearray(70_000), bytearray(70_001), [0] * 20_000, (0,) * 20_000]
     yield from [2**31 - 1, 2**31, 2**63, 2**64, -(2**64), 2**5000]
@@ -335,7 +355,9 @@ def test_bytes_are_the_same_in_every_process():
     """Whatever the seed of Python's own hashes."""
     script = SCRIPT.format(path=[path for path in sys.path if path])
     found = {
-        subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
         for seed in ("0", "1", "2")
     }
     assert len(found) == 1
@@ -650,7 +672,7 @@ def test_attributes_of_subclasses_and_slots_count():
     assert encode(stamp) != before
     assert encode(Listing([1])) != encode([1])
 
-    class Contrary(str):
+    class Contrary(str):  # noqa: SLOT000 - as people write them
         def __str__(self):
             return "other"
 
@@ -749,7 +771,9 @@ def test_nothing_is_imported_for_values_that_cannot_be_there():
         "print(sorted(heavy & sys.modules.keys()))"
     )
     path = os.pathsep.join(path for path in sys.path if path)
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -20,6 +20,8 @@ from hypothesis import given, settings
 from guardrail.content import Unkeyable, encode, encode_call, size_of
 from guardrail.content.codec import LIMIT
 
+OLD_PANDAS = int(pd.__version__.split(".")[0]) < 3
+
 # ── numpy ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 dtypes = st.sampled_from(
     ["?", "i1", "u1", "<i8", ">i8", "f4", "<f8", ">f8", "c8", "U2", "S2", "M8[D]", "M8[ns]", "m8[s]", "g"]
@@ -73,24 +75,106 @@ def test_a_thousand_inputs_have_a_thousand_encodings():
 def different():
     one = np.arange(4.0)
     noisy = np.ma.array([1.0, 2.0], mask=[False, True])
-    yield from [one, one.astype("f4"), one.astype(">f8"), one.reshape(2, 2), np.asfortranarray(one.reshape(2, 2)), one[:3], one[None]]
-    yield from [one.reshape(2, 2).T.copy(), one.tolist(), tuple(one.tolist()), one.tobytes(), one.view(np.recarray), list(one), one.astype(object)]
-    yield from [np.array([0.0]), np.array([-0.0]), np.array([np.nan]), np.array([-np.nan]), np.zeros(0), np.zeros((0, 3)), np.zeros((3, 0))]
-    yield from [np.zeros(0, "f4"), np.array(1.0), np.float64(1), np.float32(1), np.float16(1), np.int64(1), np.longlong(1), np.int32(1), 1.0, 1]
-    yield from [np.True_, True, np.array(True), np.str_("a"), "a", np.bytes_(b"a"), b"a", np.array("a"), np.array(["a"]), np.array(["a"], "U2")]
+    yield from [
+        one,
+        one.astype("f4"),
+        one.astype(">f8"),
+        one.reshape(2, 2),
+        np.asfortranarray(one.reshape(2, 2)),
+        one[:3],
+        one[None],
+    ]
+    yield from [
+        one.reshape(2, 2).T.copy(),
+        one.tolist(),
+        tuple(one.tolist()),
+        one.tobytes(),
+        one.view(np.recarray),
+        list(one),
+        one.astype(object),
+    ]
+    yield from [
+        np.array([0.0]),
+        np.array([-0.0]),
+        np.array([np.nan]),
+        np.array([-np.nan]),
+        np.zeros(0),
+        np.zeros((0, 3)),
+        np.zeros((3, 0)),
+    ]
+    yield from [
+        np.zeros(0, "f4"),
+        np.array(1.0),
+        np.float64(1),
+        np.float32(1),
+        np.float16(1),
+        np.int64(1),
+        np.longlong(1),
+        np.int32(1),
+        1.0,
+        1,
+    ]
+    yield from [
+        np.True_,
+        True,
+        np.array(True),
+        np.str_("a"),
+        "a",
+        np.bytes_(b"a"),
+        b"a",
+        np.array("a"),
+        np.array(["a"]),
+        np.array(["a"], "U2"),
+    ]
     yield from [np.array([b"a"]), np.datetime64("2020"), np.datetime64("2020", "D"), np.datetime64("NaT"), np.timedelta64(1, "s")]
-    yield from [np.timedelta64(1, "ms"), np.datetime64("2020").astype("M8[2Y]"), np.longdouble(1), np.clongdouble(1), np.complex64(1), np.complex128(1)]
-    yield from [np.array([1, "a", None], object), np.array([1.0, "a", None], object), np.array([[1], [2]], object), np.array([1, 2], object)]
-    yield from [np.zeros(2, [("a", "i4"), ("b", "i4")]), np.zeros(2, [("b", "i4"), ("a", "i4")]), np.zeros(2, [("a", "i4"), ("b", "f4")])]
+    yield from [
+        np.timedelta64(1, "ms"),
+        np.datetime64("2020").astype("M8[2Y]"),
+        np.longdouble(1),
+        np.clongdouble(1),
+        np.complex64(1),
+        np.complex128(1),
+    ]
+    yield from [
+        np.array([1, "a", None], object),
+        np.array([1.0, "a", None], object),
+        np.array([[1], [2]], object),
+        np.array([1, 2], object),
+    ]
+    yield from [
+        np.zeros(2, [("a", "i4"), ("b", "i4")]),
+        np.zeros(2, [("b", "i4"), ("a", "i4")]),
+        np.zeros(2, [("a", "i4"), ("b", "f4")]),
+    ]
     yield from [np.zeros(2, np.dtype([("a", "i1"), ("b", "i4")])), np.zeros(2, np.dtype([("a", "i1"), ("b", "i4")], align=True))]
-    yield from [np.zeros(2, [("a", "i4", (2,))]), np.zeros(2, [("a", "i4", (1, 2))]), np.rec.array(np.zeros(2, [("a", "i4"), ("b", "i4")]))]
+    yield from [
+        np.zeros(2, [("a", "i4", (2,))]),
+        np.zeros(2, [("a", "i4", (1, 2))]),
+        np.rec.array(np.zeros(2, [("a", "i4"), ("b", "i4")])),
+    ]
     yield from [np.zeros(1, "V4"), np.zeros(1, "V5"), np.void(b"abcd"), np.zeros(1, [("a", "i4")])[0], np.zeros(1, [("a", "O")])]
     yield from [np.array([1.0, 2.0]), noisy, np.ma.array([1.0, 2.0]), np.ma.array([1.0, 2.0], mask=[False, False]), np.ma.masked]
     yield from [np.ma.array([1.0, 3.0], mask=[False, True]), np.ma.array([1.0, 2.0], mask=[False, True], fill_value=7)]
-    yield from [np.ma.array([1.0, 2.0], mask=[False, True], hard_mask=True), np.array(["a"], np.dtypes.StringDType())]
-    yield from [np.array(["a"], np.dtypes.StringDType(coerce=False)), np.array(["a"], np.dtypes.StringDType(na_object=None))]
-    yield from [np.dtype("f8"), np.dtype("f4"), np.dtype(">f8"), np.float64, np.dtype("f8", metadata={"a": 1}), np.zeros(4, np.dtype("f8", metadata={"a": 1}))]
-    yield from [np.zeros(LIMIT), np.zeros(LIMIT + 1), np.zeros(LIMIT, "i8"), np.zeros((LIMIT, 1)), np.zeros((256, 256)), np.zeros((256, 256), order="F")]
+    yield from [np.ma.array([1.0, 2.0], mask=[False, True], hard_mask=True)]
+    if hasattr(np.dtypes, "StringDType"):
+        for options in ({}, {"coerce": False}, {"na_object": None}, {"na_object": ...}):
+            yield np.array(["a"], np.dtypes.StringDType(**options))
+    yield from [
+        np.dtype("f8"),
+        np.dtype("f4"),
+        np.dtype(">f8"),
+        np.float64,
+        np.dtype("f8", metadata={"a": 1}),
+        np.zeros(4, np.dtype("f8", metadata={"a": 1})),
+    ]
+    yield from [
+        np.zeros(LIMIT),
+        np.zeros(LIMIT + 1),
+        np.zeros(LIMIT, "i8"),
+        np.zeros((LIMIT, 1)),
+        np.zeros((256, 256)),
+        np.zeros((256, 256), order="F"),
+    ]
 
 
 def test_every_kind_of_array_has_bytes_of_its_own():
@@ -182,17 +266,47 @@ def frame(**columns):
 def columns_of_all_kinds():
     yield from [[1, 2], [1.0, 2.0], [True, False], ["1", "2"], [1, "2"], [1.0, None], ["1", None], [[1], [2]], [(1,), (2,)]]
     yield from [pd.array([1, None], dtype="Int64"), pd.array([1, None], dtype="Int32"), pd.array([1.0, None], dtype="Float64")]
-    yield from [pd.array([True, None], dtype="boolean"), pd.array([1, 0], dtype="Int64"), np.array([1, 2], "i4"), np.array([1, 2], "f4")]
+    yield from [
+        pd.array([True, None], dtype="boolean"),
+        pd.array([1, 0], dtype="Int64"),
+        np.array([1, 2], "i4"),
+        np.array([1, 2], "f4"),
+    ]
     yield from [pd.array(["1", "2"], dtype=pd.StringDtype("python")), pd.array(["1", "2"], dtype=pd.StringDtype("pyarrow"))]
-    yield from [pd.array(["1", None], dtype=pd.StringDtype("python")), pd.Series(["1", "2"], dtype=object), pd.Series(["1", np.nan], dtype=object)]
-    yield from [pd.Series(["1", pd.NA], dtype=object), pd.Series(["1", pd.NaT], dtype=object), pd.Series(["1", None], dtype=object)]
+    yield from [
+        pd.array(["1", None], dtype=pd.StringDtype("python")),
+        pd.Series(["1", "2"], dtype=object),
+        pd.Series(["1", np.nan], dtype=object),
+    ]
+    yield from [
+        pd.Series(["1", pd.NA], dtype=object),
+        pd.Series(["1", pd.NaT], dtype=object),
+        pd.Series(["1", None], dtype=object),
+    ]
     yield from [pd.Categorical(["1", "2"]), pd.Categorical(["1", "2"], ["2", "1"]), pd.Categorical(["1", "2"], ["1", "2", "3"])]
     yield from [pd.Categorical(["1", "2"], ordered=True), pd.Categorical([1, 2]), pd.Categorical(["1", None])]
-    yield from [pd.to_datetime(["2020", "2021"]), pd.to_datetime(["2020", None]), pd.to_datetime(["2020", "2021"]).tz_localize("UTC")]
+    yield from [
+        pd.to_datetime(["2020", "2021"]),
+        pd.to_datetime(["2020", None]),
+        pd.to_datetime(["2020", "2021"]).tz_localize("UTC"),
+    ]
     yield from [pd.to_datetime(["2020", "2021"]).tz_localize("Europe/Paris"), pd.to_datetime(["2020", "2021"]).as_unit("ns")]
-    yield from [pd.to_timedelta([1, 2], unit="s"), pd.period_range("2020", periods=2, freq="M"), pd.period_range("2020", periods=2, freq="D")]
-    yield from [pd.interval_range(0, 2), pd.interval_range(0, 2, closed="left"), pd.arrays.SparseArray([0, 1]), pd.arrays.SparseArray([0, 1], fill_value=1)]
-    yield from [pd.array([1, 2], dtype="int64[pyarrow]"), pd.array([1, None], dtype="int64[pyarrow]"), pd.array([1, 2], dtype="int32[pyarrow]")]
+    yield from [
+        pd.to_timedelta([1, 2], unit="s"),
+        pd.period_range("2020", periods=2, freq="M"),
+        pd.period_range("2020", periods=2, freq="D"),
+    ]
+    yield from [
+        pd.interval_range(0, 2),
+        pd.interval_range(0, 2, closed="left"),
+        pd.arrays.SparseArray([0, 1]),
+        pd.arrays.SparseArray([0, 1], fill_value=1),
+    ]
+    yield from [
+        pd.array([1, 2], dtype="int64[pyarrow]"),
+        pd.array([1, None], dtype="int64[pyarrow]"),
+        pd.array([1, 2], dtype="int32[pyarrow]"),
+    ]
 
 
 def frames():
@@ -200,21 +314,82 @@ def frames():
         yield frame(a=column)
         yield pd.Series(column, name="a")
     base = frame(a=[1, 2], b=[3.0, 4.0])
-    yield from [base, base[["b", "a"]], base.rename(columns={"a": "c"}), base.iloc[::-1], base.iloc[:1], base.set_index("a"), base.T]
+    yield from [
+        base,
+        base[["b", "a"]],
+        base.rename(columns={"a": "c"}),
+        base.iloc[::-1],
+        base.iloc[:1],
+        base.set_index("a"),
+        base.T,
+    ]
     yield from [base.set_index(pd.Index([5, 6])), base.set_axis(pd.Index(np.array([0, 1])), axis=0), base.rename_axis("i")]
-    yield from [base.rename_axis(columns="x"), base.rename_axis(index="x"), base.set_index(["a", "b"]), pd.DataFrame(), pd.DataFrame(index=[1])]
-    yield from [pd.DataFrame(columns=["a"]), base.set_flags(allows_duplicate_labels=False), base["a"].rename("b"), base["a"].rename(None)]
-    yield from [pd.DataFrame([[1, 2]], columns=["a", "a"]), pd.DataFrame([[1, 2]], columns=[0, 1]), pd.DataFrame([[1, 2]], columns=["0", "1"])]
+    yield from [
+        base.rename_axis(columns="x"),
+        base.rename_axis(index="x"),
+        base.set_index(["a", "b"]),
+        pd.DataFrame(),
+        pd.DataFrame(index=[1]),
+    ]
+    yield from [
+        pd.DataFrame(columns=["a"]),
+        base.set_flags(allows_duplicate_labels=False),
+        base["a"].rename("b"),
+        base["a"].rename(None),
+    ]
+    yield from [
+        pd.DataFrame([[1, 2]], columns=["a", "a"]),
+        pd.DataFrame([[1, 2]], columns=[0, 1]),
+        pd.DataFrame([[1, 2]], columns=["0", "1"]),
+    ]
     noted = base.copy()
     noted.attrs["unit"] = "EUR"
     hung = base.copy()
     hung.version = 3
-    yield from [noted, hung, base.index, base.columns, pd.Index([0, 1]), pd.Index([0.0, 1.0]), pd.Index([0, 1], name="i"), pd.RangeIndex(0, 4, 2)]
-    yield from [pd.MultiIndex.from_product([[1, 2], ["a"]]), pd.MultiIndex.from_product([[1, 2], ["a"]], names=["x", "y"]), pd.CategoricalIndex(["a"])]
-    yield from [pd.date_range("2020", periods=2), pd.DatetimeIndex(["2020-01-01", "2020-01-02"]), pd.Index(["a"]), pd.Index(["a"], dtype=object)]
-    yield from [pd.Timestamp("2020"), pd.Timestamp("2020", tz="UTC"), pd.Timestamp("2020").as_unit("ns"), pd.Timestamp(1), pd.NaT, pd.NA]
-    yield from [pd.Timestamp("2020", tz="Europe/Paris"), pd.Timedelta(1), pd.Timedelta(1, "s"), pd.Period("2020", "M"), pd.Period("2020", "Y")]
-    yield from [pd.Timestamp("2020").to_pydatetime(), pd.Interval(0, 1), pd.Interval(0, 1, "left"), pd.Interval(0.0, 1.0), pd.Categorical(["a"]), ["a"]]
+    yield from [
+        noted,
+        hung,
+        base.index,
+        base.columns,
+        pd.Index([0, 1]),
+        pd.Index([0.0, 1.0]),
+        pd.Index([0, 1], name="i"),
+        pd.RangeIndex(0, 4, 2),
+    ]
+    yield from [
+        pd.MultiIndex.from_product([[1, 2], ["a"]]),
+        pd.MultiIndex.from_product([[1, 2], ["a"]], names=["x", "y"]),
+        pd.CategoricalIndex(["a"]),
+    ]
+    yield from [
+        pd.date_range("2020", periods=2),
+        pd.DatetimeIndex(["2020-01-01", "2020-01-02"]),
+        pd.Index(["a"]),
+        pd.Index(["a"], dtype=object),
+    ]
+    yield from [
+        pd.Timestamp("2020"),
+        pd.Timestamp("2020", tz="UTC"),
+        pd.Timestamp("2020").as_unit("ns"),
+        pd.Timestamp(1),
+        pd.NaT,
+        pd.NA,
+    ]
+    yield from [
+        pd.Timestamp("2020", tz="Europe/Paris"),
+        pd.Timedelta(1),
+        pd.Timedelta(1, "s"),
+        pd.Period("2020", "M"),
+        pd.Period("2020", "Y"),
+    ]
+    yield from [
+        pd.Timestamp("2020").to_pydatetime(),
+        pd.Interval(0, 1),
+        pd.Interval(0, 1, "left"),
+        pd.Interval(0.0, 1.0),
+        pd.Categorical(["a"]),
+        ["a"],
+    ]
     yield from [pd.array([1]), np.array([1]), base.to_numpy(), base.to_dict(), base.to_dict("records")]
 
 
@@ -226,7 +401,8 @@ def test_every_kind_of_frame_has_bytes_of_its_own():
     seen: dict[bytes, object] = {}
     for value, other in zip(many, again, strict=True):
         encoding = encode(value)
-        assert encoding not in seen, (seen[encoding], value)
+        # Before pandas 3 texts are objects, and two of these frames are the same.
+        assert encoding not in seen or (OLD_PANDAS and value.equals(seen[encoding])), (seen[encoding], value)
         seen[encoding] = value
         assert encode(other) == encoding, value
         if not hasattr(value, "version"):  # pandas' own copies lose what a user hung on a frame
@@ -239,7 +415,7 @@ def test_how_a_frame_came_about_is_no_content():
     pieces = pd.concat([whole[["a"]], whole[["b"]], whole[["s"]]], axis=1)
     assert encode(pieces) == encode(whole)
     assert encode(whole.iloc[1:].reset_index(drop=True)) == encode(frame(a=[2.0, 3.0], b=[5.0, 6.0], s=["y", "z"]))
-    assert encode(pd.concat([whole.iloc[:1], whole.iloc[1:]])) == encode(whole.set_index(pd.Index([0, 1, 2])))
+    assert encode(pd.concat([whole.iloc[:1], whole.iloc[1:]], ignore_index=True)) == encode(whole)
     one, other = pd.array([1, 2], dtype="Int64"), pd.array([1, 3], dtype="Int64")
     one[1] = other[1] = pd.NA
     assert encode(one) == encode(other)
@@ -281,7 +457,9 @@ def test_how_a_polars_frame_came_about_is_no_content():
     whole = pl.DataFrame({"a": [1, None, 3], "s": ["x", None, "z"], "b": [True, False, None]})
     assert encode(pl.concat([whole[:1], whole[1:]], rechunk=False)) == encode(whole)
     assert encode(pl.concat([whole, whole])[3:]) == encode(whole)
-    assert encode(whole.sort("a", nulls_last=True)[[0, 1, 2]].sort("a", nulls_last=True)) == encode(whole.sort("a", nulls_last=True))
+    assert encode(whole.sort("a", nulls_last=True)[[0, 1, 2]].sort("a", nulls_last=True)) == encode(
+        whole.sort("a", nulls_last=True)
+    )
     computed = pl.DataFrame({"a": pl.Series([1, 5, 3]) + pl.Series([0, None, 0])})
     assert encode(computed) == encode(whole.select("a"))
     assert encode(whole.set_sorted("a")) == encode(whole)
@@ -326,5 +504,7 @@ def test_no_library_is_imported_to_look_at_values_of_another():
         "print(sorted({'pandas', 'polars', 'pyarrow', 'pydantic'} & sys.modules.keys()))"
     )
     path = os.pathsep.join(path for path in sys.path if path)
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -52,7 +52,7 @@ def tell(state: str, item: str) -> None:
 @contextmanager
 def price_service() -> Iterator[threading.Event]:
     """Run a real HTTP server on this machine; once the event is set, it takes requests and never answers them."""
-    global port
+    global port  # noqa: PLW0603 - where the service is, as a configuration would say
     hang, over = threading.Event(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):

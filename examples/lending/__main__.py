@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -13,7 +12,7 @@ from examples.lending.bureau import credit_history
 from examples.lending.data import Loans
 from examples.lending.model import credit_model
 from examples.lending.service import Verdict, at_the_counter, predict
-from guardrail import Batch, Decision, Outcome, Prediction, batch, decide, flush, guard_of, warm
+from guardrail import Batch, Outcome, Prediction, batch, decide, flush, guard_of, warm
 from guardrail.review import queue
 from guardrail.testing import chaos
 
@@ -36,7 +35,9 @@ def main() -> None:
         first: Scored = batch(predict, held_out.applications)
         again: Scored = batch(predict, held_out.applications)
         opened = queue.open_count("credit-desk") - waiting
-        report.endings(f"{len(held_out.applications)} held-out applicants", {"first time": list(first), "asked again": list(again)})
+        report.endings(
+            f"{len(held_out.applications)} held-out applicants", {"first time": list(first), "asked again": list(again)}
+        )
         _judge(first, held_out)
         report.cost(spent, statistics.median(d.timings["total"] for d in first if d.outcome == Outcome.answered))
         report.say()
@@ -49,7 +50,7 @@ def _histories(*loans: Loans) -> dict[str, dict[str, Any]]:
     return {a["loan_id"]: history for each in loans for a, history in zip(each.applications, each.histories, strict=True)}
 
 
-def _judge(first: Sequence[Decision[Prediction[Verdict]]], held_out: Loans) -> None:
+def _judge(first: Scored, held_out: Loans) -> None:
     """Compare with what the bank did."""
     model, sure, people = [], [], []
     for decision, approved in zip(first, held_out.approved, strict=True):
@@ -72,7 +73,7 @@ def _judge(first: Sequence[Decision[Prediction[Verdict]]], held_out: Loans) -> N
 
 
 def _break_things(first: Scored, known: Loans, held_out: Loans, server: bureau_server.Stand) -> None:
-    loan, other, *_ = known.applications
+    loan, other, *_ = known.sound()[0]
     at, refused = next((at, d) for at, d in enumerate(first) if d.outcome == Outcome.refused)
     report.event(
         "A broken input is refused",
@@ -87,7 +88,7 @@ def _break_things(first: Scored, known: Loans, held_out: Loans, server: bureau_s
     )
 
     server.failing = 2
-    retried = decide(credit_history, other["loan_id"])
+    retried = decide(credit_history, other.loan_id)
     scored = guard_of(credit_history).stats()
     report.event(
         "A flaky bureau is asked again",
@@ -104,21 +105,26 @@ def _break_things(first: Scored, known: Loans, held_out: Loans, server: bureau_s
         )
 
     fresh, same = decide(predict, other), decide(predict, other)
-    report.event("The same question is answered once", f"{fresh.outcome} in {report.took(fresh)}, then {same.outcome} in {report.took(same)}.")
+    report.event(
+        "The same question is answered once",
+        f"{fresh.outcome} in {report.took(fresh)}, then {same.outcome} in {report.took(same)}.",
+    )
 
 
 def _next_steps(first: Scored, opened: int) -> None:
     guardrail = report.guardrail_command()
     waiting = queue.find("credit-desk", state="open", limit=None)
-    report.say(f"\n[bold]{len(waiting)} tickets wait for the credit desk[/bold], {opened} of them since this run. To look at them and decide:")
-    ticket = next((d.ticket for d in first if d.ticket is not None), None)
-    if ticket is not None:
-        short = ticket.id[-8:]
+    report.say(
+        f"\n[bold]{len(waiting)} tickets wait for the credit desk[/bold], {opened} of them since this run. To look at them and decide:"
+    )
+    told = next((d for d in first if d.ticket is not None), first[0])
+    if told.ticket is not None:
+        short = told.ticket.id[-8:]
         report.say(f"  {guardrail} review list")
         report.say(f"  {guardrail} review show {short}")
         report.say(f"  {guardrail} review decide {short} approve      (then run this again: the answer is used)")
     report.say("What was decided, why, and whether all is well:")
-    report.say(f"  {guardrail} tail · {guardrail} show {first[0].business_id} · {guardrail} doctor")
+    report.say(f"  {guardrail} tail · {guardrail} show {told.business_id} · {guardrail} doctor")
 
 
 if __name__ == "__main__":

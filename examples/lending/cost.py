@@ -35,7 +35,7 @@ def measure(applications: Sequence[dict[str, Any]]) -> Cost:
     Bare and guarded rounds take turns, and the least of each counts: what else the machine does can only add.
     """
     applications = [{**each, "loan_id": f"nobody-{at}"} for at, each in enumerate(applications)]  # no real loan's story
-    nothing = guarded(_at_once, **{**guard_of(predict).options, "name": "loans-cost"})  # type: ignore[typeddict-item]
+    nothing = guarded(_at_once, **{**guard_of(predict).options, "name": "loans-cost"})
     least: dict[bool, Cost] = {}
     for _ in range(ROUNDS):
         guard_of(nothing).reset()  # nothing comes from the cache

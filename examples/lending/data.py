@@ -86,4 +86,8 @@ def _loans(frame: pd.DataFrame) -> Loans:
     applications = frame[list(COLUMNS)].rename(columns=COLUMNS)
     applications.insert(0, "loan_id", [f"loan-{row:04}" for row in frame.index])
     histories = frame[list(BUREAU_COLUMNS)].rename(columns=BUREAU_COLUMNS)
-    return Loans(applications.to_dict("records"), histories.to_dict("records"), frame["approve"].eq(1).tolist())
+    return Loans(_rows(applications), _rows(histories), frame["approve"].eq(1).tolist())
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False)]

@@ -76,7 +76,7 @@ def accuracy(rows: Iterable[tuple[str, Sequence[tuple[str, bool]]]]) -> None:
     """Print how often each of several ways to answer agrees with what the bank did in the end; each answer with the truth."""
     for name, pairs in rows:
         right = sum((answer == "approve") == approved for answer, approved in pairs)
-        share = f"{right / len(pairs):6.1%}" if pairs else "     –"
+        share = f"{right / len(pairs):6.1%}" if pairs else "     -"
         say(f"  {share} of {len(pairs)} right  {escape(name)}")
 
 
@@ -98,4 +98,6 @@ def event(title: str, what: str) -> None:
 def guardrail_command() -> str:
     """Return how to call the command line from here: it stands beside this Python, which need not be on the path."""
     found = Path(sys.executable).with_name("guardrail")
-    return str(found.relative_to(Path.cwd())) if found.is_relative_to(Path.cwd()) else str(found) if found.exists() else "guardrail"
+    if not found.exists():
+        return "guardrail"
+    return str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)

@@ -63,7 +63,7 @@ class Batch(Generic[R]):
         self._rare: dict[int, dict[str, Any]] = {}  # by place: error, ticket, reasons and whatever else most rows lack
 
     # ── filling ───────────────────────────────────────────────────────────────────────────────────────────────────────
-    def add(  # noqa: PLR0913, PLR0917 - the columns; by keyword it costs as much as the rest
+    def add(  # noqa: PLR0917 - the columns; by keyword it costs as much as the rest
         self, value: Any, outcome: str, seq: int, at: float, took: float, sure: float | None, attempts: int, same: Same,
         rare: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
@@ -172,7 +172,7 @@ class Batch(Generic[R]):
                 "confidence": pd.Series(self._sure, index=index, dtype="float64"),
                 "ticket": pd.Series(tickets, index=index, dtype=object),
                 "error": pd.Series(errors, index=index, dtype=object),
-                "decision_id": pd.Series(map(decision_id, self._at, self._seq), index=index, dtype=object),
+                "decision_id": pd.Series(list(map(decision_id, self._at, self._seq)), index=index, dtype=object),
             },
             index=index,
         )

@@ -73,11 +73,12 @@ class Call:
     tries: Any = None  # what the retry policy remembers between the attempts of one call
     flight: Any = None
     flown: Any = None
+    shared: Any = None  # what it asks of a cache that processes share
     misshapen = False  # Python refused the arguments: no record
     opens: Any = None  # of a generator: turns a function into one that starts it and gives the first item
     stream: Any = None
     table: Any = None  # of a function over a table: what is known of each row
-    gathers = False  # it stands for a batch of calls, whose ids are rows of its own
+    gathers: str | None = None  # the id of a batch, for what stands above the calls of its rows
     trial: Call | None = None  # in mode observe: the call that the policies judge
     extra: dict[str, Any] | None = None  # the rare facts, by name; what stands here goes into the entry as it is
 

@@ -12,6 +12,7 @@ import orjson
 
 from guardrail import content, control, notices, registry, settings
 from guardrail.call import Call
+from guardrail.compiler_shared import caching_of
 from guardrail.decision import Prediction
 from guardrail.drivers import asynchronous, hand_off, streams, watchdog
 from guardrail.plan import Facts, Plan
@@ -19,7 +20,6 @@ from guardrail.policies.annotations import ANY, Check, check_for, resolve
 from guardrail.policies.breaker import Breaking
 from guardrail.policies.budget import AttemptDeadline, Deadline
 from guardrail.policies.business_id import finder
-from guardrail.policies.cache import Caching
 from guardrail.policies.circuit import Circuit
 from guardrail.policies.confidence import Confidence, Reading
 from guardrail.policies.explain import Explaining
@@ -179,7 +179,8 @@ class Assembly:
                 policies.append(Stop(guard.name, self.reason))
             else:
                 caching = self._caching(keepers)
-                policies += [*caching, *(policy for _, policy in inside)]
+                policies = [*(settling for each in caching for settling in each.outermost), *policies, *caching]
+                policies += [policy for _, policy in inside]
                 if budget is not None:
                     policies.append(AttemptDeadline(budget))
                 policies += [policy for _, policy in reversed(answer)]
@@ -282,12 +283,7 @@ class Assembly:
         option = self.get("cache")
         if option is None:
             return []
-        parts = self.guard.parts
-        caching = parts.get("cache")
-        if caching is None or caching.option != option:
-            kin = self.guard.kin
-            shared = None if kin is None or "cache" in self.guard.changed() else kin.parts.get("cache")
-            caching = parts["cache"] = shared or Caching(option, Rows(option.size, option.max_bytes))
+        caching = self.guard.parts["cache"] = caching_of(self.guard, option)
         keepers.insert(0, caching.keep)
         return [caching]
 

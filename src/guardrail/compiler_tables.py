@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args, get_origin
 
+from guardrail import content
 from guardrail.compiler import ANYTHING, Assembly
 from guardrail.decision import Prediction
 from guardrail.outputs import item_type
@@ -17,8 +18,9 @@ from guardrail.policies.row_cache import RowCache
 from guardrail.policies.row_snapshot import RowSnapshot
 from guardrail.policies.rows import Rows
 from guardrail.policies.switch import Leniently, Stop
-from guardrail.policies.table import AllAnswered, Job, Tabular
+from guardrail.policies.table import AllAnswered, Tabular, TakenApart
 from guardrail.policies.table_endings import RowsGate
+from guardrail.policies.table_job import Job
 from guardrail.policies.table_observe import ObserveTable
 from guardrail.policies.table_state import Place, place_of, row_type
 from guardrail.policies.validation import Output, PredictionOutput
@@ -62,6 +64,7 @@ class TableAssembly(Assembly):
                 policies += [policy for _, policy in inside]
                 if budget is not None:
                     policies.append(AttemptDeadline(budget))
+                policies.append(TakenApart(job))
         guard.parts["states"] = self.states
         perform, aside = self._ways() if mode == "enforce" else (None, None)
         plan = Plan(guard.instead or guard.fn, self.facts, policies, perform=perform, aside=aside, snapshot=job.snapshot)
@@ -107,6 +110,7 @@ class TableAssembly(Assembly):
             output=output,
             explaining=None if self.get("explain") is None else Explaining(self.get("explain"), guard.name),
             returns=returns,
+            summarises=plan.summarise in (content.summary, content.digested),
             lenient=mode == "killed",
         )
 

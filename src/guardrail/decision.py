@@ -8,10 +8,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from guardrail.errors import ConfigError, GuardrailError
+from guardrail.errors import GuardrailError
 
 if TYPE_CHECKING:
-    from guardrail.call import Call
     from guardrail.ledger.entry import Entry
     from guardrail.review.ticket import Ticket
 
@@ -126,6 +125,8 @@ class Decision(Generic[R]):
             error = extra.get("error")
         if value is MISSING and error is None:
             value = _NOT_KEPT if isinstance(entry.output, Mapping) else entry.output
+            if entry.plan.returns_prediction and isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - kept as a pair
+                value = Prediction(*value)
         span = extra.get("span")
         return cls(
             value,

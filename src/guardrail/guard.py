@@ -188,7 +188,11 @@ class Guard:
         return figures.last(self, n)
 
     def reset(self) -> None:
-        """Empty the cache, close the breaker, give all permits back and set the counters to nought."""
+        """Empty the cache, close the breaker, give all permits back and set the counters to nought.
+
+        Raises:
+            GuardrailError: The cache that processes share could not be emptied; all else is done.
+        """
         from guardrail import figures  # noqa: PLC0415
 
         with self.lock:
@@ -198,6 +202,10 @@ class Guard:
                 state.reset()
             self.planned = None
         figures.forget(self)
+        if get(self.spec, "cache") is not None:
+            from guardrail import compiler_shared  # noqa: PLC0415
+
+            compiler_shared.forget(self)
 
     def __repr__(self) -> str:
         return f"<Guard {self.name} {self.version}, {self.mode}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any, Final
 
 from guardrail.decision import Outcome
@@ -24,7 +25,9 @@ class Progress:
         self._counts = dict.fromkeys(_TOLD, 0)
         self._bar: Any = None
         if wanted or (wanted is None and _somebody_looks()):
-            from tqdm.auto import tqdm  # noqa: PLC0415 - only where there is a bar
+            with warnings.catch_warnings():  # without ipywidgets tqdm warns, and draws its bar with characters: as good
+                warnings.simplefilter("ignore")
+                from tqdm.auto import tqdm  # noqa: PLC0415 - only where there is a bar
 
             self._bar = tqdm(total=total, desc=what, unit=" rows", delay=0 if wanted else DELAY, file=sys.stderr, dynamic_ncols=True)
 

@@ -21,7 +21,7 @@ from traced_calls import guard, make_plan
 from guardrail import call as calls
 from guardrail import clock, notices
 from guardrail.call import Call, decision_id
-from guardrail.telemetry import spans, traces
+from guardrail.telemetry import deferred, spans, traces
 from guardrail.telemetry.deferred import Deferred
 
 
@@ -329,6 +329,17 @@ def test_deferring_is_chosen_by_the_processors() -> None:
         pass
 
     assert type(spans.choose(Subclass(shutdown_on_exit=False))) is spans.Live
+
+
+def test_an_sdk_that_is_put_together_otherwise_gets_real_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a later SDK makes ended spans in another way, spans are real ones again rather than lost."""
+
+    class Other(ReadableSpan):
+        def __init__(self, everything: object) -> None:
+            del everything
+
+    monkeypatch.setattr(deferred.sdk, "ReadableSpan", Other)
+    assert type(spans.choose(TracerProvider(shutdown_on_exit=False))) is spans.Live
 
 
 def test_a_processor_that_is_added_later_counts() -> None:

@@ -5,7 +5,7 @@ Lines with an ignore are mistakes that must be found; one that is no longer foun
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -22,7 +22,9 @@ from guardrail import (
     Guard,
     GuardrailError,
     Limit,
+    LimitExceeded,
     Outcome,
+    PartialBatch,
     Prediction,
     Retry,
     Review,
@@ -116,7 +118,7 @@ assert_type(full(applicant, strict=True), Prediction[str])
 assert_type(full(applicant).value, str)
 assert_type(objects(applicant), str)
 bare(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-bare(applicant, True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] # noqa: FBT003
+bare(applicant, True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 bare(applicant, strikt=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 bare()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 full("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -202,6 +204,19 @@ async def _short_forms() -> None:
     await stacked_later(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+@cached("10m")
+@limited(8)
+def every_parameter(x: int, /, y: str, *rest: bytes, z: bool = False, **more: float) -> tuple[str, float]:
+    """Short forms on each kind of parameter."""
+    return f"{x}{y}{rest}{z}{more}", 0.9
+
+
+assert_type(every_parameter(1, "a", b"c", z=True, w=1.0), tuple[str, float])
+every_parameter(x=1, y="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+every_parameter(1, "a", "c")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+every_parameter(1, "a", w="b")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 # Each short form alone: what it takes, and that the signature goes through it.
 def _plain(x: float, *, note: str = "") -> str:
     return f"{x}{note}"
@@ -222,14 +237,15 @@ budgeted([])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 cached(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 retried("three")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 limited("8")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-circuit_broken(True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] # noqa: FBT003
+circuit_broken(True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 confident("0.8")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 audited("maybe")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 audited("off")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 guarded(budgt="1s")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-guarded(budget=[])  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-guarded(kind="oracle")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-guarded("250ms")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+guarded(budget=[])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+guarded(kind="oracle")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+guarded(access=None)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+guarded("250ms")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 # ── methods, classmethods, staticmethods ──────────────────────────────────────────────────────────────────────────────
@@ -369,6 +385,7 @@ with_options(bare, budgt="1s")  # type: ignore[call-arg]  # pyright: ignore[repo
 
 assert_type(guard_of(bare), Guard)
 assert_type(guard_of(Model.build).policies(), str)
+assert_type(guard_of(bare).options, Mapping[str, Any])
 assert_type(guard_of(bare).last(3), Sequence[Decision[Any]])
 assert_type(last_decision(), Decision[Any] | None)
 assert_type(remaining(), float | None)
@@ -386,6 +403,10 @@ try:
     bare(applicant)
 except Deferred as deferred:
     assert_type(deferred.ticket, Ticket)
+except PartialBatch as partial:
+    assert_type(partial.batch, Batch[Any])
+except LimitExceeded as busy:
+    assert_type(busy.retry_after, float | None)
 except GuardrailError as error:
     assert_type(error.hint, str | None)
 

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
 import typer
+
+from guardrail.cli.text import emit, say, table
+from guardrail.errors import ConfigError
+
+_MARKS: Final = {True: "✓", False: "✗", None: "–"}
+_COLOURS: Final = {"✓": "green", "✗": "red", "–": "dim"}
+_PLEASE: Final = "write it as module:function, such as loans.model:predict"
 
 
 def register(app: typer.Typer) -> None:
@@ -10,6 +27,83 @@ def register(app: typer.Typer) -> None:
     app.command("selftest")(selftest)
 
 
-def selftest(target: str) -> None:
-    """Check a guarded function."""
-    del target
+def selftest(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:FUNCTION", help="The guarded function, such as loans.model:predict.", show_default=False),
+    ],
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="JSON lines to run it on: arguments by name, a list by position, or the one argument itself."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check that a guarded function still does what it did, and that its policies do what they say.
+
+    The function is really run, some thirty times on each of at most 25 samples: give data that it may be run on. Without
+    any, they are made up from its annotations. Records and tickets go to a home of their own, which vanishes. Exit code 1
+    if something is wrong.
+    """
+    from guardrail.testing import conformance
+    from guardrail.testing.samples import read_lines
+
+    samples = [] if data is None else read_lines(data)
+    with _home(), contextlib.redirect_stdout(sys.stderr):  # what the function prints is no part of the result
+        findings = conformance.selftest(_function(target), samples)
+    red = any(finding.ok is False for finding in findings)
+    if as_json:
+        emit({"ok": not red, "findings": [finding._asdict() for finding in findings]})
+    else:
+        table(("", "check", "finding"), [(_MARKS[each.ok], each.check, each.text) for each in findings], colours=_COLOURS)
+        if len(samples) > conformance.MOST:
+            say(f"The first {conformance.MOST} of {len(samples):,} samples were used.")
+        left_out = sum(finding.ok is None for finding in findings)
+        say(f"{'[red]something is wrong[/red]' if red else '[green]all is well[/green]'}; {left_out} checks were skipped")
+    raise typer.Exit(int(red))
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[None]:
+    """Have whatever the module does while it is imported leave its records in a home that vanishes."""
+    from guardrail import lifecycle, settings
+
+    before = {name: value for name, value in os.environ.items() if name.startswith("GUARDRAIL_HOME")}
+    with tempfile.TemporaryDirectory(prefix="guardrail-", ignore_cleanup_errors=True) as folder:
+        os.environ.pop("GUARDRAIL_HOME_FILE", None)
+        os.environ["GUARDRAIL_HOME"] = folder
+        try:
+            yield
+        finally:
+            lifecycle.finish_all(2)
+            del os.environ["GUARDRAIL_HOME"]
+            os.environ.update(before)
+            settings.reset(settings.configured())
+
+
+def _function(target: str) -> Any:
+    """Return what `module:function` names; the working directory is looked into as `python -m` does.
+
+    Raises:
+        ConfigError: There is no such thing.
+    """
+    module, colon, path = target.partition(":")
+    if not colon or not module or not path:
+        raise ConfigError(f"{target} does not name a function", hint=_PLEASE)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as problem:
+        if problem.name is None or not f"{module}.".startswith(f"{problem.name}."):
+            raise  # the module is there, and something that it needs is not
+        raise ConfigError(
+            f"there is no module {problem.name}", hint=f"{_PLEASE}, from the folder that the module is in"
+        ) from None
+    try:
+        return functools.reduce(getattr, path.split("."), found)
+    except AttributeError:
+        raise ConfigError(f"module {module} has no {path}", hint=_PLEASE) from None

@@ -56,9 +56,9 @@ def tail(
         return
     shown = {record["id"] for record in latest}
     try:
-        for record in coming:
-            if record is not None and record["id"] not in shown and _wanted(record, kinds, guard, outcome):
-                _print(record, as_json=as_json)
+        for fresh in coming:
+            if fresh is not None and fresh["id"] not in shown and _wanted(fresh, kinds, guard, outcome):
+                _print(fresh, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

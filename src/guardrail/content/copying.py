@@ -195,6 +195,7 @@ def _a_frame(value: Any, memo: Memo) -> Any:
     made = value.copy(deep=True)
     for at in range(value.shape[1]):
         _fill(made._get_column_array(at), memo)  # noqa: SLF001 - the public way makes a Series of each column
+    made.columns = value.columns.copy(deep=True)
     return _with_attributes(made, value, memo)
 
 
@@ -205,6 +206,8 @@ def _a_series(value: Any, memo: Memo) -> Any:
 
 
 def _with_attributes(made: Any, value: Any, memo: Memo) -> Any:
+    # Before pandas 3 a deep copy shares the index, and the index's values can be written to.
+    made.index = value.index.copy(deep=True)
     made.attrs = copied(value.attrs, memo)
     # What the user hung on it, which pandas' own copies lose; its own fields begin with an underscore.
     made.__dict__.update({name: copied(one, memo) for name, one in vars(value).items() if not name.startswith("_")})

@@ -13,6 +13,7 @@ from guardrail.content.codec import SCALARS
 from guardrail.content.objects import slots_of
 
 _MOST_CLASSES: Final = 4096
+_EXTRA: Final = "__pydantic_extra__"
 _sizes: dict[type, Callable[[Any, set[int]], int]] = {}
 
 
@@ -60,11 +61,7 @@ def _way(cls: type) -> Callable[[Any, set[int]], int]:
         return lambda value, seen: _with(value, value.ravel().tolist() if value.dtype.hasobject else (), seen)
     if {"pandas", "pyarrow"} & roots:
         return lambda value, _seen: sys.getsizeof(value)  # which knows what stands in the columns
+    if cls.__dictoffset__:
+        return lambda value, seen: _with(value, [*vars(value).values(), *(getattr(value, _EXTRA, None) or {}).values()], seen)
     slots = slots_of(cls, object)
-
-    def attributes(value: Any, seen: set[int]) -> int:
-        parts = [*getattr(value, "__dict__", {}).values()]
-        parts += [getattr(value, slot.__name__, None) for slot in slots]
-        return _with(value, parts, seen)
-
-    return attributes
+    return lambda value, seen: _with(value, [getattr(value, slot.__name__, None) for slot in slots], seen)

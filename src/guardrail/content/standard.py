@@ -40,11 +40,14 @@ def _dates(codec: Codec) -> dict[type, Write]:
         return dumps((..., "timedelta", *dt.timedelta.__reduce__(value)[1]), 2)
 
     def moment(tag: str, cls: Any) -> Write:
+        reduce, with_zone = cls.__reduce_ex__, tagged(tag, (scalar(None), scalar(None)))[:-2]
+
         def written(value: Any, depth: int) -> bytes:
-            state, *zone = cls.__reduce_ex__(value, 4)[1]  # bytes that hold the fold too, and the zone where there is one
+            state, *zone = reduce(value, 4)[1]  # bytes that hold the fold too, and the zone where there is one
             if not zone:
                 return dumps((..., tag, state), 2)
-            return tagged(tag, (scalar(state), utc if zone[0] is dt.UTC else codec.part(zone[0], depth, ".tzinfo")))
+            where = utc if zone[0] is dt.UTC else codec.part(zone[0], depth, ".tzinfo")
+            return with_zone + dumps(state, 2) + where
 
         return written
 

@@ -6,17 +6,19 @@ Nothing is asked for ahead of what the workers can take, so that rows may come f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextvars import Context, copy_context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+_LOOK: Final = 0.2  # seconds: a signal may have come to another thread than the one that waits
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-def on_threads(work: Callable[[T, Callable[[], bool]], U], portions: Iterable[T], workers: int) -> Iterator[U]:
+def on_threads(work: Callable[[T, Callable[[], bool]], U], portions: Iterable[T], workers: int) -> Generator[U, None, None]:
     """Yield what `work` makes of each portion, in order, on daemon threads; portions are fetched in this thread.
 
     Args:
@@ -40,7 +42,10 @@ def on_threads(work: Callable[[T, Callable[[], bool]], U], portions: Iterable[T]
 
     def collected() -> None:
         nonlocal out
-        number, result, error = done.get()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                number, result, error = done.get(timeout=_LOOK)
+                break
         out -= 1
         if error is not None:
             raise error
@@ -84,7 +89,7 @@ def _serve(work: Any, todo: Any, done: Any, over: threading.Event, context: Cont
         del task, portion
 
 
-async def as_tasks(work: Callable[[T], Awaitable[U]], portions: Iterable[T], workers: int) -> AsyncIterator[U]:
+async def as_tasks(work: Callable[[T], Awaitable[U]], portions: Iterable[T], workers: int) -> AsyncGenerator[U, None]:
     """Yield what `work` makes of each portion, in order, so many at a time; each in a task with a context of its own.
 
     What `work` raises ends everything; so does cancellation.

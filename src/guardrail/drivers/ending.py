@@ -105,8 +105,8 @@ def _rare_facts(call: Call, error: BaseException | None, parent: Call | None, wh
     if who is not None:
         extra["actor"] = who
     if parent is not None and not parent.ended:
-        if parent.gathers:
-            extra["batch"] = parent.id
+        if parent.gathers is not None:
+            extra["batch"] = parent.gathers
         else:
             extra["parent"] = parent.id
             note_stage(parent, call.plan.name, took)

@@ -119,6 +119,7 @@ def start() -> None:
             parked = True
             _round(_the_committer())
             return
+        lifecycle.arm()  # from here on there is something to write at the exit
         _thread = thread
         parked = False
 

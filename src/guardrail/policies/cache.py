@@ -80,7 +80,7 @@ class Cache(Frozen):
         return option if option is None or isinstance(option, cls) else cls(option)
 
 
-class _Flight:
+class Flight:
     """One call that is finding out, for all who ask the same meanwhile."""
 
     __slots__ = ("call", "error", "landed", "row", "stale")
@@ -99,14 +99,21 @@ class Caching:
     Args:
         option: How long and how many.
         rows: The answers in memory.
+
+    Attributes:
+        place: Where its answers stand beside the memory: a shared store and what its keys begin with; None where nowhere.
+        outermost: The policies that it needs around all others.
     """
+
+    place: tuple[Any, str] | None = None
+    outermost: tuple[Any, ...] = ()
 
     def __init__(self, option: Cache, rows: Rows) -> None:
         self.option = option
         self.rows = rows
         self._ttl = option.ttl
         self._jitter = option.ttl * option.jitter
-        self.flights: dict[Any, _Flight] = {}
+        self.flights: dict[Any, Flight] = {}
         self.lock = threading.RLock()  # over a flight's Future only, never over the call; a coroutine may be dropped inside it
 
     def enter(self, call: Call) -> Turn:
@@ -130,7 +137,7 @@ class Caching:
 
     def board(self, call: Call, key: Any, stale: Row | None) -> Turn:
         """Lead the flight for a key, or follow the call that leads it."""
-        mine = _Flight(call, stale)
+        mine = Flight(call, stale)
         flight = self.flights.setdefault(key, mine)
         if flight is mine:
             call.flight = mine
@@ -139,7 +146,7 @@ class Caching:
             return None
         return self._follow(call, key, flight)
 
-    def _follow(self, call: Call, key: Any, flight: _Flight) -> Asks:
+    def _follow(self, call: Call, key: Any, flight: Flight) -> Asks:
         while True:
             if not (yield Wait(self._landing(key, flight), call.deadline)):
                 raise BudgetExceeded("the deadline passed while another call was answering the same question", policy="budget")
@@ -148,7 +155,7 @@ class Caching:
             if flight.error is not None:
                 twin = without_frames(flight.error)
                 raise twin if type(twin) is type(flight.error) else flight.error
-            mine = _Flight(call, None)
+            mine = Flight(call, None)
             flight = self.flights.setdefault(key, mine)
             if flight is mine:  # the leader was cancelled, refused or out of time: one who waited takes over
                 call.flight = mine
@@ -160,7 +167,7 @@ class Caching:
         call.outcome = outcome
         return ANSWERED
 
-    def _landing(self, key: Any, flight: _Flight) -> Future[None]:
+    def _landing(self, key: Any, flight: Flight) -> Future[None]:
         with self.lock:
             if flight.landed is None:
                 flight.landed = Future()
@@ -168,27 +175,32 @@ class Caching:
                 flight.landed.set_result(None)
         return flight.landed
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: Call) -> Turn:
         """Land: tell those who follow, and serve stale where the function failed and that is allowed."""
         flight = call.flight
         if flight is None:
-            return
-        call.flight = None
+            return None
         error = call.error
         if error is None:
             expires = clock.now() + self._ttl - self._jitter * clock.chance()
             flight.row = call.flown = self.rows.row_of(call.result, call.confidence, expires, call.plan.name)
         elif isinstance(error, Exception) and not isinstance(error, GuardrailError):
             flight.error = error
+        self.land(call, flight)
+        if flight.stale is not None and isinstance(error, Exception) and call.plan.recoverable(error):
+            call.error = None
+            call.reasons = (*call.reasons, f"served stale: {type(error).__name__}")
+            self._answer(call, flight.stale, "stale")
+        return None
+
+    def land(self, call: Call, flight: Flight) -> None:
+        """End a call's flight, and wake those who follow."""
+        call.flight = None
         self.flights.pop(call.key, None)
         if flight.landed is not None:
             with self.lock:
                 if not flight.landed.done():
                     flight.landed.set_result(None)
-        if flight.stale is not None and isinstance(error, Exception) and call.plan.recoverable(error):
-            call.error = None
-            call.reasons = (*call.reasons, f"served stale: {type(error).__name__}")
-            self._answer(call, flight.stale, "stale")
 
     def keep(self, call: Call) -> None:
         """Store a fresh, confident answer; called at the end, when the outcome is known."""

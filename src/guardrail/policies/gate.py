@@ -102,7 +102,8 @@ class Gate:
             if trigger == "low" and review is not None:
                 ticket = yield from self._file_beside(call, review, trigger, provisional)
             if (yield from climb(call, self.rungs, self.memory)):
-                if isinstance(provisional, Prediction) and not isinstance(call.result, Prediction):
+                predicts = isinstance(provisional, Prediction) or call.plan.returns_prediction
+                if predicts and not isinstance(call.result, Prediction):
                     call.result = Prediction(call.result, 0.0, ("fallback",))
                 call.error = None
                 call.outcome = "fallback"

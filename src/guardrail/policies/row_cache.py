@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from guardrail import clock
 
 if TYPE_CHECKING:
-    from guardrail.outputs import Likeness
+    from guardrail.likeness import Likeness
     from guardrail.policies.cache import Cache
     from guardrail.policies.rows import Rows
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail import content
 from guardrail.call import Call, acting
 from guardrail.policies.snapshot import Snapshot
+from guardrail.tables.base import encoded
 
 if TYPE_CHECKING:
     from guardrail.policies.table_state import Place, State
@@ -31,10 +32,7 @@ class RowSnapshot(Snapshot):
             self._say(problem)
             return
         head = content.digest(shared)
-        if state.models is None:
-            encodings = state.table.encodings()
-        else:
-            encodings = map(_encoded, state.models)
+        encodings = state.table.encodings() if state.models is None else map(encoded, state.models)
         whole = hashlib.sha256(head)
         size = 0
         snapshots: list[bytes | None] = []
@@ -51,7 +49,7 @@ class RowSnapshot(Snapshot):
         call.snapshot = b"#" + size.to_bytes(8, "little") + whole.digest()
         state.snapshots = snapshots
 
-    def keys(self, call: Call, state: State) -> list[Any] | None:
+    def keys(self, call: Call, state: State) -> Sequence[Any] | None:
         """Return the key of each row, None for a row that cannot be keyed exactly (said once)."""
         who = None
         if self.per is not None:
@@ -68,8 +66,8 @@ class RowSnapshot(Snapshot):
             return None
         if state.snapshots is None:
             return None
-        if who is owner is bound is None:
-            return state.snapshots  # type: ignore[return-value]  # a list of bytes is a list of keys
+        if who is None and owner is None and bound is None:
+            return state.snapshots
         return [None if snapshot is None else (who, owner, bound, snapshot) for snapshot in state.snapshots]
 
     def _own_key(self, call: Call, row: Any) -> object:
@@ -88,15 +86,3 @@ class RowSnapshot(Snapshot):
             del shown[self.place.name]
             return {**row, **{name: value for name, value in shown.items() if name not in row}}
         return shown
-
-
-def _encoded(row: Any) -> bytes | None:
-    try:
-        return content.encode(row)
-    except content.Unkeyable:
-        return None
-
-
-def named_fields(row: Any) -> Any:
-    """Return a row that is a mapping with texts for its keys, for a validator of models."""
-    return {str(name): value for name, value in row.items()} if isinstance(row, Mapping) else row

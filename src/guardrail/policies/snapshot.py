@@ -88,16 +88,43 @@ class Snapshot:
         return call.key or None
 
     def _key(self, call: Call) -> Any:
-        who = None
-        if self.per is not None:
-            acts = acting.get()
-            who = None if acts is None else (acts[0].id if self.per == "principal" else acts[0].tenant)
         if self.key is not None:
-            return who, content.encode(self.key(*call.args, **call.kwargs))
+            return self._who(), content.encode(self.key(*call.args, **call.kwargs))
         if call.snapshot is None:
             return False
         owner = content.encode(call.args[0]) if self.skip else None
-        return who, owner, None if self.bound is None else content.encode(self.bound), call.snapshot
+        return self._who(), owner, None if self.bound is None else content.encode(self.bound), call.snapshot
+
+    def shared_key_of(self, call: Call) -> bytes | None:
+        """Return the key as every process makes it, None where there is no such key (said once). `call.key` is made too."""
+        if self.key is None and self.key_of(call) is None:
+            return None
+        try:
+            if self.key is not None:
+                found = self.key(*call.args, **call.kwargs)  # once: it is the user's, and may be dear
+                call.key = (self._who(), content.encode(found))
+                question: tuple[Any, ...] = (content.encode(found, shared=True),)
+            else:
+                question = (
+                    content.encode(call.args[0], shared=True) if self.skip else None,
+                    None if self.bound is None else content.encode(self.bound, shared=True),
+                    content.encode_call(call.args[self.skip :], call.kwargs, shared=True),
+                )
+        except content.Unkeyable as problem:
+            if self.key_of(call) is not None:
+                notices.say(
+                    "unshared",
+                    f"{problem}: such calls are cached in this process only",
+                    guard=self.guard,
+                )
+            return None
+        return content.encode((self._who(), *question))
+
+    def _who(self) -> str | None:
+        if self.per is None:
+            return None
+        acts = acting.get()
+        return None if acts is None else (acts[0].id if self.per == "principal" else acts[0].tenant)
 
     def arguments(self, call: Call) -> dict[str, Any]:
         """Return the arguments by name as JSON can hold them, secrets left out.

@@ -7,103 +7,27 @@ function's, on the way out it judges the outputs row by row, and puts the whole 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from guardrail import batch_result, clock, outputs
 from guardrail import call as calls
+from guardrail import clock, outputs
 from guardrail.asks import ANSWERED, Asks
 from guardrail.batch_result import Batch, outcome_of
 from guardrail.decision import Prediction
-from guardrail.errors import AuditUnavailable, ConfigError, GuardrailError, InvalidInput, PartialBatch
-from guardrail.policies.annotations import explain
+from guardrail.errors import AuditUnavailable, ConfigError, GuardrailError, PartialBatch
+from guardrail.likeness import likeness_for
 from guardrail.policies.gate import trigger_of
-from guardrail.policies.row_snapshot import named_fields
+from guardrail.policies.table_job import Job, opened, validate
 from guardrail.policies.table_records import record_rows
-from guardrail.policies.table_state import Place, State
-from guardrail.tables import is_rows, row_table
 
 if TYPE_CHECKING:
     from guardrail.call import Call
-    from guardrail.plan import Plan
-    from guardrail.policies.annotations import Check
     from guardrail.policies.explain import Explaining
     from guardrail.policies.row_cache import RowCache
-    from guardrail.policies.row_snapshot import RowSnapshot
-    from guardrail.policies.table_endings import RowsGate
-    from guardrail.policies.validation import Output
+    from guardrail.policies.table_state import State
 
 _STOPS: Final = (ConfigError, AuditUnavailable)
 _GRAVITY: Final = ("failed", "late", "refused", "deferred")  # which outcome a call has whose rows ended differently
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What is the same for every call over a table.
-
-    Attributes:
-        guard: The guard's name.
-        place: Where the table stands among the arguments.
-        row: The check of one row, None where rows are not validated one by one.
-        converts: Whether the function receives the rows as validated, rather than the caller's table.
-        container: In what: list, tuple, or None for what the caller gave.
-        plan: What each row's record repeats; its snapshot knows a row's content.
-        gate: Where rows go that must not be answered as they are.
-        caching: The answers in memory, None without a cache.
-        confidence: Reads how sure one output is, None where that is not asked for.
-        own_reading: Whether the user said where the confidence stands.
-        whole: The check of the whole result, output: of one row's; None where there is nothing to check.
-        explaining: The user's reasons for an answer.
-        lenient: Whether rows that do not fit go on as they are: to a stopped guard, whose answer is the same for all.
-        returns: The return annotation.
-    """
-
-    guard: str
-    place: Place
-    row: Check | None
-    converts: bool
-    container: type | None
-    plan: Plan
-    snapshot: RowSnapshot
-    gate: RowsGate
-    caching: RowCache | None
-    confidence: Callable[[Any], float] | None
-    own_reading: bool
-    whole: Output | None
-    output: Output | None
-    explaining: Explaining | None
-    returns: Any
-    lenient: bool
-
-    def unfit(self, items: Sequence[Any]) -> dict[int, Exception]:
-        """Return the errors of outputs that do not fit the return annotation, by their place."""
-        found: dict[int, Exception] = {}
-        if self.output is not None:
-            stand_in = calls.Call(self.plan, (), {}, None, 0.0)
-            for place, item in enumerate(items):
-                stand_in.result = item
-                try:
-                    self.output.leave(stand_in)
-                except ValueError as problem:  # InvalidOutput, or from a validator of the user's
-                    found[place] = problem
-        return found
-
-    def confidences(self, found: outputs.Outputs, unfit: Mapping[int, Exception]) -> Sequence[float | None]:
-        """Return how sure each output is, as far as that is asked for; None for those that are unfit.
-
-        Raises:
-            ConfigError: It cannot be read.
-        """
-        if found.sure is not None and not self.own_reading:
-            return found.sure
-        read = self.confidence
-        if read is None:
-            return [None] * len(found.items)
-        vectors = None if self.own_reading else found.vector_confidences()
-        if vectors is not None:
-            return vectors
-        return [None if place in unfit else read(item) for place, item in enumerate(found.items)]
 
 
 class Tabular:
@@ -131,6 +55,8 @@ class Tabular:
             self._look_up(call, state, job.caching)
         if state.errors or any(state.outcomes):
             state.pending = [at for at, outcome in enumerate(state.outcomes) if outcome is None and at not in state.errors]
+        if state.count and not state.pending:
+            return
         state.asked = state.part(state.pending)
         if state.asked is not job.place.get(call):
             job.place.put(call, state.asked)
@@ -153,12 +79,7 @@ class Tabular:
             snapshot.of_rows(call, state)
         if job.caching is not None or job.gate.memory is not None:
             state.keys = snapshot.keys(call, state)
-        if snapshot.business_id is not None:
-            state.business = []
-            rows = state.rows(range(state.count))
-            for row in rows:
-                stand_in = calls.Call(job.plan, *job.place.with_value(call, row), None, call.start)
-                state.business.append(snapshot.business_id(stand_in))
+        job.find_business_ids(call, state)
 
     @staticmethod
     def _look_up(call: Call, state: State, caching: RowCache) -> None:
@@ -207,14 +128,7 @@ class Tabular:
         """Give each row its output, or note what is wrong with it."""
         job = self.job
         problem = call.error
-        found = None
-        if problem is None and (state.pending or not state.count):
-            try:
-                if job.whole is not None:
-                    job.whole.judge(call.result)
-                found = outputs.read(call.result, state.asked, len(state.pending), pairs=outputs.reads_pairs(job.returns))
-            except ValueError as error:  # InvalidOutput, or from a validator of the user's
-                problem = error
+        found = state.found
         if isinstance(problem, Exception):
             state.whole = problem
             trigger = trigger_of(problem)
@@ -224,6 +138,8 @@ class Tabular:
         elif found is not None:
             state.answered = True
             state.likeness = found.likeness
+            if job.summarises:
+                state.digests = found.digests()
             self._judge_rows(call, state, found, trouble)
 
     def _judge_rows(self, call: Call, state: State, found: outputs.Outputs, trouble: dict[int, str | None]) -> None:
@@ -291,7 +207,7 @@ class Tabular:
         if not state.errors:
             outcomes = set(state.outcomes)
             if not state.answered or outcomes - {"answered"}:
-                likeness = state.likeness or outputs.likeness_for(self.job.returns, state.given)
+                likeness = state.likeness or likeness_for(self.job.returns, state.given)
                 call.result = likeness.rebuild(state.values, self._sureness(state), state.table)
             if len(outcomes) == 1:
                 call.outcome = outcomes.pop() or "answered"
@@ -321,6 +237,22 @@ class Tabular:
         return [known.get(outcome or "", sure) for outcome, sure in zip(state.outcomes, state.sure, strict=True)]
 
 
+class TakenApart:
+    """Stands where the output check stands, inside retry and breaker: what is not one output per row is no answer."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def leave(self, call: Call) -> None:
+        """Take the result of an attempt apart that did not fail.
+
+        Raises:
+            InvalidOutput: It is not one output per row, or does not fit the return annotation.
+        """
+        if call.error is None:
+            call.table.found = self.job.read(call.result, call.table)
+
+
 class AllAnswered:
     """Stands before the function: where no row is left to be answered, it is not run."""
 
@@ -328,57 +260,3 @@ class AllAnswered:
         """Skip what is inside, unless the table was empty from the start."""
         state: State | None = call.table
         return ANSWERED if state is not None and state.count and not state.pending else None
-
-
-def opened(call: Call, job: Job) -> State:
-    """Return the rows of a call's table.
-
-    Raises:
-        InvalidInput: There is no table.
-    """
-    wanted = batch_result.wanted.get()
-    if wanted is not None:
-        batch_result.wanted.set(None)  # what this call calls in turn is no concern of theirs
-    given = job.place.get(call)
-    table = row_table(given)
-    if table is None:
-        raise InvalidInput(
-            f"{job.place.name}: should be a table of rows, such as a list, DataFrame or array", guard=job.guard, policy="validate"
-        )
-    if not hasattr(given, "__len__") and is_rows(given) and not hasattr(given, "shape"):
-        given = table.whole  # an iterator gives its rows only once
-    return State(given, table, wanted, job.container)
-
-
-def validate(state: State, job: Job) -> None:
-    """Check each row; those that do not fit get their error, which names the row, its field and the rule, not the value."""
-    check = job.row
-    if check is None:
-        if job.converts:
-            state.models = list(state.table.rows())
-        return
-    models: list[Any] = []
-    exact, fits, name = check.exact, check.validate, job.place.name
-    for at, row in enumerate(state.table.rows()):
-        if row.__class__ is exact and (exact is not float or row - row == 0.0):
-            models.append(row)
-            continue
-        try:
-            models.append(fits(named_fields(row)))
-        except Exception as problem:  # noqa: BLE001 - from pydantic or a validator of the user's: it is this row's end
-            models.append(row)
-            if job.lenient:
-                continue
-            state.errors[at] = _refusal(problem, check, f"{name}[{at}]", job.guard)
-    if job.converts:
-        state.models = models
-
-
-def _refusal(problem: Exception, check: Check, where: str, guard: str) -> Exception:
-    from pydantic import ValidationError  # noqa: PLC0415 - imported long since, by whoever made the check
-
-    if not isinstance(problem, ValidationError):
-        return problem
-    text, hint = explain(problem, check, where)
-    return InvalidInput(text, guard=guard, policy="validate", hint=hint)
-

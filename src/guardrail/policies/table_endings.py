@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from guardrail import clock, notices, outputs
 from guardrail import call as calls
+from guardrail import clock, notices, outputs
 from guardrail.asks import Asks, Do, Run
 from guardrail.call import MISSING, Call
 from guardrail.decision import Prediction
@@ -19,6 +19,7 @@ from guardrail.policies.gate import Gate, make_case
 
 if TYPE_CHECKING:
     from guardrail.plan import Plan
+    from guardrail.policies.review import Review
     from guardrail.policies.table_state import Place, State
 
 
@@ -49,8 +50,9 @@ class RowsGate(Gate):
                 state.remark(at, f"confidence {state.sure[at]:.3g} is below {self.at_least:.3g}")
         left = [at for at, trigger in trouble.items() if trigger not in (None, "invalid")] if self.rungs else []
         if left:
-            if "low" in self.on:
-                yield from self._file_rows(call, state, [at for at in left if trouble[at] == "low"], trouble, beside=True)
+            if self.review is not None and "low" in self.on:
+                low = [at for at in left if trouble[at] == "low"]
+                yield from self._file_rows(call, state, self.review, low, trouble, beside=True)
             yield from self._climb_rows(call, state, left)
         cases = [at for at, trigger in trouble.items() if state.outcomes[at] is None and (trigger in self.on or trigger == "low")]
         if cases:
@@ -94,7 +96,8 @@ class RowsGate(Gate):
         return None
 
     def _fall_back(self, state: State, at: int, value: Any) -> None:
-        if isinstance(state.provisional.get(at), Prediction) and not isinstance(value, Prediction):
+        predicts = isinstance(state.provisional.get(at), Prediction) or self.plan.returns_prediction
+        if predicts and not isinstance(value, Prediction):
             value = Prediction(value, 0.0, ("fallback",))
         state.settle(at, value, "fallback")
 
@@ -119,7 +122,7 @@ class RowsGate(Gate):
                 if (yield from self._reuse(row, review, state.provisional.get(at, MISSING))):
                     self._take_over(state, at, row)
             cases = [at for at in cases if state.outcomes[at] is None]
-        yield from self._file_rows(call, state, [at for at in cases if at not in state.tickets], trouble)
+        yield from self._file_rows(call, state, review, [at for at in cases if at not in state.tickets], trouble)
         waiting = [at for at in cases if at in state.tickets]
         if review.wait is not None:
             until = clock.now() + review.wait  # the same moment for all
@@ -138,8 +141,9 @@ class RowsGate(Gate):
         state.reasons[at] = row.reasons
 
     def _file_rows(
-        self, call: Call, state: State, places: Sequence[int], trouble: Mapping[int, str | None], *, beside: bool = False
-    ) -> Asks:
+        self, call: Call, state: State, review: Review, places: Sequence[int], trouble: Mapping[int, str | None], *,
+        beside: bool = False,
+    ) -> Asks:  # fmt: skip
         """Open a ticket for each of some rows. Beside a fallback, a queue that is down does not take the answer away."""
         if not places:
             return None
@@ -148,7 +152,7 @@ class RowsGate(Gate):
         cases = []
         for at, row in zip(places, state.rows(places), strict=True):
             provisional = state.provisional.get(at)
-            cases.append(make_case(self.row_call(call, state, at, row), self.review, trouble[at] or "", provisional))
+            cases.append(make_case(self.row_call(call, state, at, row), review, trouble[at] or "", provisional))
         filed = yield Do(PUT_MANY, cases)
         for at, found in zip(places, filed, strict=True):
             if not isinstance(found, ReviewUnavailable):

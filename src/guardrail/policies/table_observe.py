@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from guardrail import call as calls
-from guardrail import clock, outputs
+from guardrail import clock
 from guardrail.asks import Asks
 from guardrail.batch_result import Batch, outcome_of
 from guardrail.errors import ConfigError, GuardrailError, InvalidInput
 from guardrail.policies.observe import Observe
-from guardrail.policies.table import opened, validate
+from guardrail.policies.table_job import opened, validate
 from guardrail.policies.table_records import record_rows
 from guardrail.tables import table_of
 
 if TYPE_CHECKING:
     from guardrail.call import Call
-    from guardrail.policies.table import Job
+    from guardrail.policies.table_job import Job
     from guardrail.policies.table_state import State
 
 
@@ -37,6 +36,7 @@ class ObserveTable(Observe):
         if job.snapshot.encode:
             job.snapshot.of_rows(trial, state)
             call.snapshot = trial.snapshot
+        job.find_business_ids(trial, state)
         call.table = state
 
     def leave(self, call: Call) -> Asks | None:  # type: ignore[override]  # it may have to wait for room in the ledger
@@ -63,9 +63,7 @@ class ObserveTable(Observe):
         call.would = (*call.would, *verdicts)
         batch = None if state.wanted is None else Batch[Any](state.table.index)
         took = (clock.now() - call.start) / max(1, state.count)
-        rows = record_rows(call, state, self.job.plan, took, batch)
-        if isinstance(rows, GeneratorType):
-            yield from rows
+        yield from record_rows(call, state, self.job.plan, took, batch)
         if state.wanted is not None:
             state.wanted.batch = batch
         return None
@@ -82,9 +80,7 @@ class ObserveTable(Observe):
         """Read the outputs; each is its row's answer, whatever enforcing would have made of it."""
         job, count = self.job, state.count
         try:
-            if job.whole is not None:
-                job.whole.judge(call.result)
-            found = outputs.read(call.result, state.given, count, pairs=outputs.reads_pairs(job.returns))
+            found = job.read(call.result, state)
         except GuardrailError as problem:
             state.outcomes[:] = ["answered"] * count
             return [f"validate: refused ({problem.args[0]})"]
@@ -92,8 +88,8 @@ class ObserveTable(Observe):
         state.outcomes[:] = ["answered"] * count
         verdicts = []
         unfit = job.unfit(found.items)
-        for at, problem in unfit.items():
-            state.would[at] = (*state.would.get(at, ()), f"validate: refused ({problem.args[0]})")
+        for at, misfit in unfit.items():
+            state.would[at] = (*state.would.get(at, ()), f"validate: refused ({misfit.args[0]})")
         if unfit:
             verdicts.append(f"validate: {len(unfit)} of {count} answers refused")
         try:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import clock, content
-from guardrail.asks import Asks, Sleep
+from guardrail.asks import Ask, Asks, Sleep
 from guardrail.batch_result import Same
-from guardrail.call import acting
+from guardrail.call import Call, acting
 from guardrail.errors import GuardrailError
 from guardrail.ledger import writer
 from guardrail.ledger.entry import without_frames
 
 if TYPE_CHECKING:
     from guardrail.batch_result import Batch
-    from guardrail.call import Call
     from guardrail.plan import Plan
-    from guardrail.policies.table_state import State
+    from guardrail.policies.table_state import Place, State
 
-_ANSWERS = frozenset({"answered", "cached", "fallback", "human"})
-_LOOK = 256  # rows between two looks at the queue's room
-_PAUSE = 0.002  # seconds
+_ANSWERS: Final = frozenset({"answered", "cached", "fallback", "human"})
+_LOOK: Final = 256  # rows between two looks at the queue's room
+_PAUSE: Final = 0.002  # seconds
+_PATIENCE: Final = 5.0  # seconds; a disk that takes nothing for so long is not going to
 
 
 def record_rows(call: Call, state: State, plan: Plan, took: float, batch: Batch[Any] | None) -> Asks:
@@ -46,6 +47,7 @@ def record_rows(call: Call, state: State, plan: Plan, took: float, batch: Batch[
         for place in state.pending:
             asked[place] = 1
     snapshots = state.snapshots
+    digests = None if state.digests is None else dict(zip(state.pending, state.digests, strict=True))
     room = True
     for place, (seq, outcome, value, sure) in enumerate(
         zip(state.seqs, state.outcomes, state.values, state.sure, strict=True)
@@ -53,10 +55,12 @@ def record_rows(call: Call, state: State, plan: Plan, took: float, batch: Batch[
         attempts = call.attempts if asked[place] else 0
         facts, told = rare.get(place, (shared, None))
         snapshot = None if snapshots is None else snapshots[place]
-        output = summarise(value) if outcome in _ANSWERS else None
+        output = None
+        if outcome in _ANSWERS:
+            output = digests[place] if digests is not None and outcome == "answered" else summarise(value)
         entry = (seq, at, took, plan, outcome, snapshot, output, sure, attempts, facts)
         if place % _LOOK == 0 and not plan.durable:
-            room = room and (yield from _room())
+            room = room and (yield from _room(call, state.count))
         if room:
             entries.append(entry)
         else:
@@ -66,17 +70,19 @@ def record_rows(call: Call, state: State, plan: Plan, took: float, batch: Batch[
     return None
 
 
-def _room() -> Asks:
-    """Wait for room in the queue as a single call would, without blocking an event loop; return whether there is some."""
-    until = clock.now() + writer.ROOM_SECONDS
+def _room(call: Call, count: int) -> Generator[Ask, Any, bool]:
+    """Wait for room in the queue, as long as so many single calls would, without blocking an event loop; return whether there is some."""
+    until = clock.now() + min(writer.ROOM_SECONDS * count, _PATIENCE)
+    if call.last_moment is not None:
+        until = min(until, max(call.last_moment, clock.now() + writer.ROOM_SECONDS))
     if writer.parked or writer.full():
         writer.wake()
     while writer.full():
         if clock.now() >= until:
-            return False  # type: ignore[return-value]  # a turn of ours, not of a hook
+            return False
         writer.wake()
         yield Sleep(_PAUSE)
-    return True  # type: ignore[return-value]
+    return True
 
 
 def _rare_facts(
@@ -113,7 +119,8 @@ def _rare_facts(
 
 def _add_plain(call: Call, state: State, plan: Plan, found: dict[int, tuple[dict[str, Any], dict[str, Any] | None]]) -> None:
     """Add the rows themselves, where the record is to hold them."""
-    place = plan.snapshot.place
+    place: Place = plan.snapshot.place
     for at, row in enumerate(state.rows(range(state.count))):
-        made = type(call)(plan, *place.with_value(call, row), None, call.start)
+        args, kwargs = place.with_value(call, row)
+        made = Call(plan, args, kwargs, None, call.start)
         found[at][0]["plain"] = content.dumps(plan.arguments(made))

@@ -12,6 +12,7 @@ from guardrail.tables import row_table
 if TYPE_CHECKING:
     from guardrail.batch_result import Wanted
     from guardrail.call import Call
+    from guardrail.outputs import Outputs
     from guardrail.shape import Shape
     from guardrail.tables import Table
 
@@ -33,8 +34,10 @@ class Place:
         self.at = at
 
     def get(self, call: Call) -> Any:
-        """Return what stands there."""
-        return call.kwargs[self.name] if self.at is None else call.args[self.at]
+        """Return what stands there, None where Python does not know the parameters and nothing was given."""
+        if self.at is None:
+            return call.kwargs[self.name]
+        return call.args[self.at] if self.at < len(call.args) else None
 
     def put(self, call: Call, value: Any) -> None:
         """Have the function receive something else there."""
@@ -108,8 +111,9 @@ class State:
     """
 
     __slots__ = (
-        "answered", "asked", "business", "container", "count", "errors", "given", "keys", "likeness", "models", "outcomes", "pending",
-        "provisional", "reasons", "seqs", "snapshots", "sure", "table", "tickets", "values", "wanted", "whole", "would",
+        "answered", "asked", "business", "container", "count", "digests", "errors", "found", "given", "keys", "likeness",
+        "models", "outcomes", "pending", "provisional", "reasons", "seqs", "snapshots", "sure", "table", "tickets", "values",
+        "wanted", "whole", "would",
     )  # fmt: skip
 
     def __init__(self, given: Any, table: Table, wanted: Wanted | None, container: type | None = None) -> None:
@@ -121,12 +125,14 @@ class State:
         self.wanted = wanted
         self.models: list[Any] | None = None  # the rows as validated, where the function receives those
         self.snapshots: list[bytes | None] | None = None
-        self.keys: list[Any] | None = None  # for the cache and the latest good answers; None for a row without
+        self.keys: Sequence[Any] | None = None  # for the cache and the latest good answers; None for a row without
         self.business: list[str | None] | None = None
         self.seqs: list[int] = []  # with the call's own moment, the rows' ids
         self.pending: Sequence[int] = range(count)  # the rows that the function is asked about
         self.asked: Any = given  # what the function receives
+        self.found: Outputs | None = None  # the function's result, taken apart
         self.likeness: Any = None
+        self.digests: list[Any] | None = None  # of the outputs, where they were made all at once
         self.whole: Exception | None = None  # the error that all pending rows share
         self.answered = False  # the function ran and gave one output per row
         self.values: list[Any] = [None] * count

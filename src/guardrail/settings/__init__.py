@@ -9,11 +9,13 @@ from guardrail.settings.state import (
     GuardOption,
     Settings,
     configure,
+    configured,
     current,
     for_guard,
     home,
     on_change,
     reset,
+    stand_alone,
     unmatched_guards,
 )
 from guardrail.settings.values import MODES, SecretText
@@ -28,6 +30,7 @@ __all__ = [
     "Settings",
     "Sink",
     "configure",
+    "configured",
     "current",
     "file_system",
     "for_guard",
@@ -36,5 +39,6 @@ __all__ = [
     "reference_markdown",
     "reset",
     "rows",
+    "stand_alone",
     "unmatched_guards",
 ]

@@ -185,11 +185,28 @@ def home(*, create: bool = True) -> Path:
     return path
 
 
-def reset() -> None:
-    """Forget everything, so that the next use reads the settings anew. For tests."""
+def configured() -> dict[str, object]:
+    """Return what `configure()` was told so far."""
+    return dict(_configured)
+
+
+def stand_alone(home: Path) -> None:
+    """Put settings in force in which nothing but a home is set, whatever else says, until `reset()`. For self-tests."""
+    global _current  # noqa: PLW0603
+    with _lock:
+        _current = _build([Source({"home": Given(str(home), "stand_alone()", "configure()")})], "")
+
+
+def reset(configured: Mapping[str, object] | None = None) -> None:
+    """Forget everything, so that the next use reads the settings anew. For tests.
+
+    Args:
+        configured: What `configure()` is to have been told; nothing, where None.
+    """
     global _current, _home  # noqa: PLW0603
     with _lock:
         _configured.clear()
+        _configured.update(configured or {})
         _listeners.clear()
         _made.clear()
         _current = _home = None

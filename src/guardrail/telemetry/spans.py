@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from guardrail.ledger.entry import Entry
 
 SCOPE: Final = "guardrail"
+NOWHERE: Final = contexts.Context()
+SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, NOWHERE)))  # where a context keeps its span
+# The context's own methods cost half of what the functions around them do, which have the same names.
+_runtime: Final[Any] = getattr(contexts, "_RUNTIME_CONTEXT", contexts)
+current_context: Final = _runtime.get_current
+attach: Final = _runtime.attach
 WRONG: Final = frozenset({"failed", "refused", "late"})  # outcomes whose span has the status ERROR
 KEPT: Final = WRONG | {"deferred"}  # outcomes whose span is kept even where the sampler dropped it
 
@@ -83,9 +89,9 @@ class LiveToken:
 
     def attach(self) -> None:
         """Make the span the current one."""
-        self.outer: contexts.Context | None = contexts.get_current()
-        self.inner = trace.set_span_in_context(self.span, self.outer)
-        contexts.attach(self.inner)
+        self.outer: contexts.Context | None = current_context()
+        self.inner: contexts.Context | None = trace.set_span_in_context(self.span, self.outer)
+        attach(self.inner)
 
     def detach(self) -> None:
         """Make what was current before current again."""
@@ -116,11 +122,11 @@ def restore(token: Any, span: trace.Span) -> None:
     if outer is None:
         return
     token.outer = None
-    current = contexts.get_current()
+    current = current_context()
     if current is token.inner:
-        contexts.attach(outer)
+        attach(outer)
     elif trace.get_current_span(current) is span:
-        contexts.attach(trace.set_span_in_context(trace.get_current_span(outer), current))
+        attach(trace.set_span_in_context(trace.get_current_span(outer), current))
     token.inner = None
 
 

@@ -27,9 +27,9 @@ class FakeClock:
         self.slept: list[float] = []
         self.chance = 0.5
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.seconds += seconds
+    def advance(self, duration: clock.Duration) -> None:
+        """Let time pass: seconds, or "10m"."""
+        self.seconds += clock.seconds(duration, "the time to pass", zero=True)
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -42,12 +42,12 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         """Let time pass at once."""
         self.slept.append(seconds)
-        self.advance(seconds)
+        self.seconds += max(0.0, seconds)
 
     async def asleep(self, seconds: float) -> None:
         """Let time pass at once, and other tasks run."""
         self.sleep(seconds)
-        await asyncio.tasks.sleep(0)
+        await asyncio.sleep(0)
 
     def draw(self) -> float:
         """Return the chance that was set."""
@@ -60,6 +60,9 @@ def fake_clock(at: float = START) -> Iterator[FakeClock]:
 
     Args:
         at: Seconds since the epoch at which it begins.
+
+    Yields:
+        The clock.
     """
     fake = FakeClock(at)
     real = {name: getattr(clock, name) for name in ("now", "wall", "sleep", "asleep", "chance")}

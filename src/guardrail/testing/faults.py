@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from guardrail import clock
 from guardrail.errors import ConfigError
+from guardrail.guard import Guard
+from guardrail.spec import get
 from guardrail.using import guard_of
+
+_NOTHING: Final = inspect.Parameter.empty
 
 
 class Injected:
@@ -19,11 +23,19 @@ class Injected:
 
     Attributes:
         calls: How often the function was reached.
-        faults, delays, outputs: How often each kind was injected.
+        faults: How often an error was raised in its place.
+        delays: How often it was delayed.
+        outputs: How often another answer was given.
     """
 
     def __init__(self) -> None:
         self.calls = self.faults = self.delays = self.outputs = 0
+        self._lock = threading.Lock()
+
+    def count(self, what: str) -> None:
+        """Count one, also where threads do so at once."""
+        with self._lock:
+            setattr(self, what, getattr(self, what) + 1)
 
 
 @contextmanager
@@ -32,7 +44,7 @@ def chaos(
     *,
     fault: BaseException | type[BaseException] | None = None,
     latency: clock.Duration | None = None,
-    output: Any = inspect.Parameter.empty,
+    output: Any = _NOTHING,
     rate: float = 1.0,
     seed: int = 0,
 ) -> Iterator[Injected]:
@@ -41,46 +53,45 @@ def chaos(
     Args:
         fn: A guarded function, plain or coroutine.
         fault: Raised instead of calling it.
-        latency: Waited before it is called.
-        output: Returned instead of calling it; a callable gets the true answer and returns the wrong one.
+        latency: Waited before it is called (or before the fault).
+        output: Returned in place of its answer; a callable gets the true answer and returns the wrong one.
         rate: Share of the calls that are hit, drawn from a generator seeded with `seed`.
         seed: The same seed hits the same calls.
 
+    Yields:
+        What was done so far.
+
     Raises:
-        ConfigError: Nothing is injected, the rate is no share, or it is a generator.
+        ConfigError: Nothing is injected, the rate is no share, it is a generator, or it runs in a child process.
     """
     guard = guard_of(fn)
-    if fault is None and latency is None and output is inspect.Parameter.empty:
-        raise ConfigError("chaos injects nothing", hint="give fault=, latency= or output=")
-    if not 0 <= rate <= 1:
-        raise ConfigError("rate of chaos must lie in [0, 1]")
-    if guard.kind in ("stream", "astream"):
-        raise ConfigError("chaos works on functions that return an answer, not on generators", guard=guard.name)
+    _check(guard, rate=rate, anything=not (fault is None and latency is None and output is _NOTHING))
     pause = None if latency is None else clock.seconds(latency, "latency of chaos")
     draw = random.Random(seed)  # noqa: S311 - reproducible on purpose
     did = Injected()
     real = guard.fn
 
     def hit() -> bool:
-        did.calls += 1
+        did.count("calls")
         return draw.random() < rate
 
     def before() -> None:
         if fault is not None:
-            did.faults += 1
+            did.count("faults")
             raise fault
 
     def after(answer: Any) -> Any:
-        if output is inspect.Parameter.empty:
+        if output is _NOTHING:
             return answer
-        did.outputs += 1
-        return output(answer) if callable(output) else output
+        did.count("outputs")
+        wrong: Any = output
+        return wrong(answer) if callable(wrong) else wrong
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         if not hit():
             return real(*args, **kwargs)
         if pause is not None:
-            did.delays += 1
+            did.count("delays")
             clock.sleep(pause)
         before()
         return after(real(*args, **kwargs))
@@ -89,8 +100,8 @@ def chaos(
         if not hit():
             return await real(*args, **kwargs)
         if pause is not None:
-            did.delays += 1
-            await asyncio.sleep(pause)
+            did.count("delays")
+            await clock.asleep(pause)
         before()
         return after(await real(*args, **kwargs))
 
@@ -99,3 +110,19 @@ def chaos(
         yield did
     finally:
         guard.inject(None)
+
+
+def _check(guard: Guard, *, rate: float, anything: bool) -> None:
+    if not anything:
+        raise ConfigError("chaos injects nothing", guard=guard.name, hint="give fault=, latency= or output=")
+    if not 0 <= rate <= 1:
+        raise ConfigError("the rate of chaos must lie in [0, 1]", guard=guard.name, hint="write rate=0.3")
+    if guard.kind in ("stream", "astream"):
+        raise ConfigError("chaos works on functions that return an answer, not on generators", guard=guard.name)
+    budget = get(guard.spec, "budget")
+    if budget is not None and budget.enforce == "process":
+        raise ConfigError(
+            "chaos does not reach a function that runs in a child process",
+            guard=guard.name,
+            hint='test it with with_options(predict, budget=Budget(..., enforce="thread"))',
+        )

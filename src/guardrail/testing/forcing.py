@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from guardrail.errors import ConfigError
+from guardrail.guard import Guard
+from guardrail.spec import Given, check
 from guardrail.using import guard_of
 
 
@@ -22,41 +24,50 @@ def force(
 
     Args:
         fn: A guarded function.
-        breaker: The state of its breaker.
-        limit: "full" takes every permit, so that no further call gets in (of a limit on concurrency for all callers together).
+        breaker: The state of its breaker; afterwards it is closed.
+        limit: "full" takes every permit that is free, so that no further call gets in. Permits are those of all callers
+            together, not of a limit per principal or tenant.
         mode: The mode in force.
 
     Raises:
-        ConfigError: The guard has no such policy, or nothing is forced.
+        ConfigError: The guard has no such policy, nothing is forced, or the mode is held by a switch or a setting.
     """
     guard = guard_of(fn)
     if breaker is None and limit is None and mode is None:
         raise ConfigError("nothing is forced", hint='write force(predict, breaker="open")')
     with ExitStack() as undo:
         if mode is not None:
-            given = dict(guard.given)
-            undo.callback(_give, guard, given)
-            from guardrail.spec import check  # noqa: PLC0415
-
-            _give(guard, {**given, **check({"mode": mode}, "force")})
-        states = guard.plan and guard.parts.get("states", {})
+            _force_mode(guard, mode, undo)
         if breaker is not None:
-            circuit = _state(states, "breaker", guard.name)
+            circuit = _state(guard, "breaker")
             circuit.force(breaker)
             undo.callback(circuit.reset)
         if limit is not None:
-            pool = _state(states, "limit", guard.name).common
+            pool = _state(guard, "limit").common
             while (permit := pool.take()) is not None:
-                undo.callback(permit.give_back)
+                undo.callback(permit.put_back)
         yield
 
 
-def _state(states: dict[str, Any], name: str, guard: str) -> Any:
-    if name not in states:
-        raise ConfigError(f"there is no {name} to force", guard=guard, hint=f"give the guard a {name}=")
-    return states[name]
+def _force_mode(guard: Guard, mode: str, undo: ExitStack) -> None:
+    undo.callback(_give, guard, guard.given)
+    _give(guard, {**guard.given, **check({"mode": mode}, "force")})
+    if guard.mode != mode:
+        raise ConfigError(
+            f"the mode cannot be forced: a run-time switch or a setting holds it at {guard.mode!r}",
+            guard=guard.name,
+            hint="begin with `with fresh():`, in an environment without GUARDRAIL_MODE",
+        )
 
 
-def _give(guard: Any, given: dict[str, Any]) -> None:
-    guard.given = given
+def _give(guard: Guard, given: Mapping[str, Given]) -> None:
+    guard.given = dict(given)
     guard.reconfigure()
+
+
+def _state(guard: Guard, name: str) -> Any:
+    _ = guard.plan  # compiled, so that the state is there
+    states = guard.parts.get("states", {})
+    if name not in states:
+        raise ConfigError(f"there is no {name} to force", guard=guard.name, hint=f"give the guard a {name}=")
+    return states[name]
