@@ -335,7 +335,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=0, help="measure memory over so many calls instead of time")
     asked = parser.parse_args()
     console = Console(width=110)
-    with tempfile.TemporaryDirectory(dir=".") as home:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as home:
         os.environ["GUARDRAIL_HOME"] = home
         if asked.calls:
             memory(asked.calls, console)

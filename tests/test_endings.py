@@ -47,7 +47,9 @@ def sure(confidence):
     return predict
 
 
-@pytest.mark.parametrize("confidence, passes", [(0.8, True), (1.0, True), (0.79, False), (NAN, False), (1.2, False), (-0.1, False)])
+@pytest.mark.parametrize(
+    "confidence, passes", [(0.8, True), (1.0, True), (0.79, False), (NAN, False), (1.2, False), (-0.1, False)]
+)
 def test_only_a_confidence_that_reaches_the_threshold_passes(confidence, passes):
     """NaN and what lies outside [0, 1] is low."""
     decision = decide(guarded(sure(confidence), confidence=0.8), 1)

@@ -149,7 +149,9 @@ def test_exceptions_pass_unchanged():
     assert "fail" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, StopIteration, StopAsyncIteration, GeneratorExit, RecursionError])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, SystemExit, StopIteration, StopAsyncIteration, GeneratorExit, RecursionError]
+)
 def test_no_exception_is_swallowed_or_changed(error):
     """Not even those that Python itself treats in a special way."""
 

@@ -9,6 +9,17 @@ if TYPE_CHECKING:
     from guardrail.batches import Batch, batch
     from guardrail.call import Principal, Stage, acting_as, check_deadline, remaining, stage
     from guardrail.decision import Decision, Outcome, Prediction
+    from guardrail.decorator import (
+        audited,
+        budgeted,
+        cached,
+        circuit_broken,
+        confident,
+        guarded,
+        limited,
+        retried,
+        validated,
+    )
     from guardrail.errors import (
         AccessDenied,
         AssumptionBroken,
@@ -28,17 +39,6 @@ if TYPE_CHECKING:
         Stopped,
     )
     from guardrail.guard import Guard
-    from guardrail.decorator import (
-        audited,
-        budgeted,
-        cached,
-        circuit_broken,
-        confident,
-        guarded,
-        limited,
-        retried,
-        validated,
-    )
     from guardrail.markers import PII, AllowNaN, BusinessId, Rows, Secret, Subject
     from guardrail.policies.audit import Audit, Owner
     from guardrail.policies.breaker import Breaker

@@ -14,10 +14,10 @@ from typing import Any, Final, Protocol
 class Port(Protocol):
     """One operation on the outside world in both ways of waiting."""
 
-    def now(self, *args: Any) -> Any:
+    def now(self, *args: Any, **kwargs: Any) -> Any:
         """Do it, blocking the calling thread."""
 
-    async def later(self, *args: Any) -> Any:
+    async def later(self, *args: Any, **kwargs: Any) -> Any:
         """Do it without blocking the event loop."""
 
 
@@ -68,4 +68,5 @@ AGAIN: Final = "again"
 
 Ask = Sleep | Wait | Do | Run
 Asks = Generator[Ask, Any, str | None]
+Steps = Generator[Ask, Any, Any]  # part of a hook: asks, and gives the hook something back
 Turn = str | Asks | None

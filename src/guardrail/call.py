@@ -92,9 +92,7 @@ class Call:
     span = _Rare[Any](None)  # what the tracer left, to build the span from later
     batch = _Rare[str | None](None)  # id of the batch that this row belongs to
 
-    def __init__(
-        self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], parent: Call | None, start: float
-    ) -> None:
+    def __init__(self, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], parent: Call | None, start: float) -> None:
         self.plan = plan
         self.args = args
         self.kwargs = kwargs
@@ -115,6 +113,7 @@ class Call:
 # ── ids: UUIDv7 (RFC 9562, section 5.7), made from what the record holds anyway, so that most calls never make one ────
 next_seq = itertools.count(1).__next__
 _process = 0
+_head = (0, 0, "")  # the latest millisecond, the process, and how their ids begin
 
 
 def _new_process() -> None:
@@ -128,11 +127,15 @@ lifecycle.after_fork(_new_process)
 
 def decision_id(at: float, seq: int) -> str:
     """Return the id for a moment (wall clock seconds) and a number within this process: ordered by both."""
-    millis = int(at * 1000) & 0xFFFFFFFFFFFF
-    low = (seq & 0xFFFFFFFF) << 30 | _process & 0x3FFFFFFF
-    high = millis << 16 | 0x7000 | _process >> 30 & 0xFFF
-    text = f"{high:016x}{1 << 63 | low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    global _head  # noqa: PLW0603 - one tuple, swapped as a whole: most ids share their millisecond with the one before
+    millis = int(at * 1000)
+    known, process, head = _head
+    if known != millis or process != _process:
+        high = f"{(millis & 0xFFFFFFFFFFFF) << 16 | 0x7000 | _process >> 30 & 0xFFF:016x}"
+        head = f"{high[:8]}-{high[8:12]}-{high[12:]}-"
+        _head = (millis, _process, head)
+    low = ((1 << 63 | _process & 0x3FFFFFFF) | (seq & 0xFFFFFFFF) << 30).to_bytes(8, "big").hex()
+    return f"{head}{low[:4]}-{low[4:]}"
 
 
 # ── who is asking ─────────────────────────────────────────────────────────────────────────────────────────────────────

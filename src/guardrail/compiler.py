@@ -58,9 +58,11 @@ def compile_plan(guard: Guard) -> Plan:
     facts = _facts(guard, mode)
     if mode == "off":
         return Plan(guard.instead or guard.fn, facts, bypass=True)
-    assembly = Assembly
+    assembly: type[Assembly] = Assembly
     if get(guard.spec, "batch"):
-        from guardrail.compiler_tables import TableAssembly as assembly  # noqa: PLC0415 - builds on this module
+        from guardrail.compiler_tables import TableAssembly  # noqa: PLC0415 - builds on this module
+
+        assembly = TableAssembly
     plan = assembly(guard, facts, reason).plan()
     # What the policies would import in the middle of a call, they import now: start-up never counts against a budget.
     for policy in plan.policies:
@@ -149,6 +151,7 @@ class Assembly:
         self.stream = guard.kind in ("stream", "astream")
 
     def get(self, name: str) -> Any:
+        """Return an option in force."""
         return get(self.spec, name)
 
     def plan(self) -> Plan:
@@ -190,7 +193,7 @@ class Assembly:
             perform = streams.holding(perform)
         plan = Plan(
             guard.instead or guard.fn, self.facts, policies, perform=perform, aside=aside, keepers=keepers, snapshot=self.snapshot,
-            summarise=self._summarise(),
+            summarise=self._summarise(), caches=bool(self.get("cache")),
         )  # fmt: skip
         plan.budget = budget
         return plan
@@ -200,9 +203,8 @@ class Assembly:
         """Return the check of each annotated parameter (and "return"); what cannot be resolved yet is tried at each compile."""
         guard = self.guard
         known: dict[str, Check | None] = guard.parts.setdefault("checks", {})
-        if not self.get("validate") or guard.shape is None:
+        if guard.shape is None:
             return {}
-        self.annotations = dict.fromkeys(guard.shape.parameters)
         wanted = {name: parameter.annotation for name, parameter in guard.shape.parameters.items()}
         first = next(iter(wanted), None)
         if first in ("self", "cls") and wanted[first] is ANY:
@@ -213,6 +215,8 @@ class Assembly:
         for name, annotation in wanted.items():
             if name not in known:
                 known[name] = self._check(fn, name, annotation)
+        if not self.get("validate"):
+            return {}  # the annotations were resolved all the same: they carry the marks of what is secret
         return {name: check for name, check in known.items() if check is not None}
 
     def _check(self, fn: Any, name: str, annotation: Any) -> Check | None:
@@ -220,6 +224,8 @@ class Assembly:
         try:
             kind = resolve(fn, name, annotation, guard.local)
             self.guard.parts.setdefault("annotations", {})[name] = kind
+            if not self.get("validate"):
+                return None
             if name == "return" and (get_origin(kind) or kind) is Prediction:
                 of = get_args(kind)
                 return check_for(of[0] if of else Any, "the answer", guard.name) or ANYTHING
@@ -242,9 +248,7 @@ class Assembly:
         checks = {name: check for name, check in self.checks.items() if name != "return"}
         return [Validation(guard.shape, checks, refuse) if checks else Binding(guard.shape, refuse)]
 
-    def _snapshot(
-        self, make: type[S], annotations: Mapping[str, Any], business_id: str | Callable[..., str] | None
-    ) -> S:
+    def _snapshot(self, make: type[S], annotations: Mapping[str, Any], business_id: str | Callable[..., str] | None) -> S:
         guard, audit, cache = self.guard, self.get("audit"), self.get("cache")
         first = None if guard.shape is None else next(iter(guard.shape.parameters), None)
         has_owner = first in ("self", "cls") and guard.shape is not None and guard.shape.parameters[first].annotation is ANY
@@ -294,12 +298,12 @@ class Assembly:
         inside: list[tuple[str, Any]] = []
         retry, breaker, limit = self.get("retry"), self.get("breaker"), self.get("limit")
         if retry is not None:
-            state = self.states["retry"] = registry.state("retry", name, retry, lambda: RetryBudget(retry))
-            inside.append(("retry", Retrying(retry, state)))
+            tokens = self.states["retry"] = registry.state("retry", name, retry, lambda: RetryBudget(retry))
+            inside.append(("retry", Retrying(retry, tokens)))
         if breaker is not None:
             shared = breaker.name or name
-            state = self.states["breaker"] = registry.state("circuit", shared, breaker, lambda: Circuit(breaker), name)
-            inside.append(("breaker", Breaking(breaker, state)))
+            circuit = self.states["breaker"] = registry.state("circuit", shared, breaker, lambda: Circuit(breaker), name)
+            inside.append(("breaker", Breaking(breaker, circuit)))
         if limit is not None:
             rate = permits = None
             if limit.rate is not None:
@@ -364,8 +368,9 @@ class Assembly:
         return {"auto": content.summary, "digest": content.digested, "plain": content.shown}[audit.output]
 
 
-def _nothing(_answer: Any) -> None:
-    return None
+def _nothing(_answer: Any) -> tuple[()]:
+    """Keep nothing of an answer; an empty tuple says that, where None would be an answer."""
+    return ()
 
 
 def _same(value: Any) -> Any:
@@ -399,6 +404,7 @@ def _bound(fn: Any) -> tuple[Any, ...] | None:
 
 
 # ── in words ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+WIDEST: Final = 60  # characters of a value that others are lined up with
 ORDER: Final = (
     "mode", "audit", "budget", "validate", "review", "fallback", "confidence", "cache", "retry", "breaker", "limit", "explain",
 )  # fmt: skip
@@ -422,8 +428,6 @@ def policies_text(guard: Guard) -> str:
             rows.append((name, str(_words(given.value)), given.origin))
     if plan.mode == "off":
         lines.append("   the function runs bare")
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    widths = [max(len(row[column]) for row in rows if len(row[column]) <= WIDEST) for column in (0, 1)]
     lines += [f"{at:2}  {name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for at, (name, value, origin) in enumerate(rows, 1)]
     return "\n".join(lines)
-
-

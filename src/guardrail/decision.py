@@ -61,9 +61,9 @@ class Prediction(Generic[R]):
         raise AttributeError(f"a Prediction is frozen; its {name} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
-        if other.__class__ is not self.__class__:
+        if not isinstance(other, Prediction) or other.__class__ is not self.__class__:
             return NotImplemented
-        return (self.value, self.confidence, self.reasons) == (other.value, other.confidence, other.reasons)  # type: ignore[attr-defined]
+        return (self.value, self.confidence, self.reasons) == (other.value, other.confidence, other.reasons)
 
     def __hash__(self) -> int:
         return hash((self.value, self.confidence, self.reasons))
@@ -124,7 +124,7 @@ class Decision(Generic[R]):
         if error is None:
             error = extra.get("error")
         if value is MISSING and error is None:
-            value = _NOT_KEPT if isinstance(entry.output, Mapping) else entry.output
+            value = _NOT_KEPT if isinstance(entry.output, Mapping) or entry.output == () else entry.output
             if entry.plan.returns_prediction and isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - kept as a pair
                 value = Prediction(*value)
         span = extra.get("span")
@@ -144,7 +144,7 @@ class Decision(Generic[R]):
             error=error,
             attempts=entry.attempts,
             stop_reason=extra.get("stop_reason"),
-            timings=MappingProxyType({"total": entry.took, **(extra.get("stages") or {})}),
+            timings=MappingProxyType({**(extra.get("stages") or {}), "total": entry.took}),
             would=extra.get("would", ()),
             trace_id=None if span is None else traces.ids(span)[0],
             business_id=extra.get("business_id"),

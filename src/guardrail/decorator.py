@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from guardrail.clock import Duration
@@ -31,6 +32,7 @@ class Decorator(Protocol):
 
     def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
         """Guard a function."""
+        ...
 
 
 @overload
@@ -137,13 +139,13 @@ def _local_names(fn: Any) -> dict[str, Any]:
     wanted = {word for text in annotations.values() if isinstance(text, str) for word in re.findall(r"[^\W\d]\w*", text)}
     wanted -= getattr(fn, "__globals__", {}).keys()
     found: dict[str, Any] = {}
-    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's names without building a traceback
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's names without building a traceback
     while frame is not None and wanted:
         if frame.f_globals is getattr(fn, "__globals__", None) and frame.f_locals is not frame.f_globals:
             for name in wanted & frame.f_locals.keys():
                 found[name] = frame.f_locals[name]
             wanted -= found.keys()
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return found
 
 
@@ -166,22 +168,28 @@ def wrap(guard: Guard) -> Any:
     wrapper: Any
     if guard.kind == "sync":
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
+        def plain(*args: Any, **kwargs: Any) -> Any:
             return sync.invoke(guard, args, kwargs)
+
+        wrapper = plain
 
     elif guard.kind == "async":
 
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
             return await asynchronous.invoke(guard, args, kwargs)
+
+        wrapper = coroutine
 
     elif guard.kind == "stream":
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
+        def stream(*args: Any, **kwargs: Any) -> Any:
             return (yield from streams.invoke(guard, args, kwargs))
+
+        wrapper = stream
 
     else:
 
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        async def astream(*args: Any, **kwargs: Any) -> Any:
             items = streams.ainvoke(guard, args, kwargs)
             try:
                 item = await anext(items)
@@ -198,6 +206,7 @@ def wrap(guard: Guard) -> Any:
             except StopAsyncIteration:
                 return
 
+        wrapper = astream
     fn = guard.fn
     if inspect.isroutine(fn):
         functools.update_wrapper(wrapper, fn)

@@ -244,7 +244,7 @@ def inner(fn: Any) -> Any:
 def kind_of(fn: Callable[..., Any]) -> Kind:
     """Return which of the four kinds a callable is."""
     within = inner(fn)
-    for candidate in (within, getattr(type(within), "__call__", None)):
+    for candidate in (within, getattr(type(within), "__call__", None)):  # noqa: B004 - the method itself is wanted
         if inspect.iscoroutinefunction(candidate):
             return "async"
         if inspect.isasyncgenfunction(candidate):
@@ -267,13 +267,11 @@ def code_hash(fn: Callable[..., Any]) -> str:
     within = inner(fn)
     code = getattr(within, "__code__", None) or getattr(getattr(within, "__func__", None), "__code__", None)
     if code is None:
-        code = getattr(getattr(type(within), "__call__", None), "__code__", None)
+        code = getattr(getattr(type(within), "__call__", None), "__code__", None)  # noqa: B004 - as above
     seen = default_name(fn) if code is None else _code_text(code)
     return hashlib.blake2b(seen.encode("utf-8", "backslashreplace"), digest_size=5).hexdigest()
 
 
 def _code_text(code: types.CodeType) -> str:
-    parts = [code.co_code.hex(), *code.co_names]
-    for constant in code.co_consts:
-        parts.append(_code_text(constant) if isinstance(constant, types.CodeType) else repr(constant))
-    return "|".join(parts)
+    constants = (_code_text(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts)
+    return "|".join((code.co_code.hex(), *code.co_names, *constants))

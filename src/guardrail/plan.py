@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 _FORCED = (AccessDenied, NotApproved, Stopped)  # a refusal that must be on disk before it is known
 
 
+# "stale" is no miss: an old answer was served. A call that was refused before the cache was asked has no word.
+CACHE_WORDS: Mapping[str, str] = {
+    "answered": "miss", "cached": "hit", "deferred": "miss", "failed": "miss", "fallback": "miss", "late": "miss", "stale": "stale",
+}  # fmt: skip
+
+
 class Facts(NamedTuple):
     """What is the same for every call of a guard, for its records, spans and metrics.
 
@@ -61,6 +67,7 @@ class Plan:
         keepers: Called with each call that was answered freshly.
         snapshot: What makes keys and shows arguments.
         summarise: Makes of an answer what the record may keep.
+        caches: Whether the guard has a cache.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Plan:
         keepers: Sequence[Callable[[Call], None]] = (),
         snapshot: Any = None,
         summarise: Callable[[Any], Any] = lambda _answer: None,
+        caches: bool = False,
     ) -> None:
         self.fn = fn
         self.facts = facts
@@ -98,6 +106,7 @@ class Plan:
         self.summarise = summarise
         self.durable = facts.audit.durability == "sync" or facts.audit.required
         self.budget: Budget | None = None
+        self.cache_words = CACHE_WORDS if caches else {}  # by outcome: what the cache did
         self.policies = tuple(policies)
         self.depth = len(self.policies)
         enters = [(at, policy.enter) for at, policy in enumerate(self.policies) if hasattr(policy, "enter")]

@@ -39,7 +39,7 @@ def state(kind: str, name: str, option: object, make: Callable[[], S], owner: st
             _refuse_two(name, option, owner)
         if known is None or known[0] != option:
             known = _states[kind, name] = (option, make())
-        return known[1]  # type: ignore[no-any-return]
+        return known[1]
 
 
 def _refuse_two(name: str, option: object, owner: str) -> None:

@@ -10,7 +10,7 @@ MISSING: Final = inspect.Parameter.empty
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class Misshapen(Exception):  # noqa: N818 - never leaves the library: Python's own TypeError is raised in its place
+class Misshapen(Exception):
     """The arguments do not fit the parameters."""
 
 

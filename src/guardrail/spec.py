@@ -165,7 +165,9 @@ def check(options: Mapping[str, Any], origin: str) -> dict[str, Given]:
             raise ConfigError(f"the option {name} is reserved for a later release", hint=f"leave {name} out")
         if name not in CHECKS:
             near = difflib.get_close_matches(name, CHECKS, 1)
-            raise ConfigError(f"there is no option {name!r}", hint=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(CHECKS)}")
+            raise ConfigError(
+                f"there is no option {name!r}", hint=f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(CHECKS)}"
+            )
         checked[name] = Given(CHECKS[name](value), origin)
     return checked
 
@@ -201,15 +203,23 @@ def check_together(spec: Mapping[str, Given], kind: str, guard: str) -> None:
             if get(spec, name):
                 refuse(f"{name} on a generator: its items are with the consumer before there is an answer", f"leave {name} out")
     if budget is not None and budget.enforce == "process" and (kind != "sync" or get(spec, "batch")):
-        refuse("a process can only run a plain function", 'leave enforce out: async functions are stopped by cancellation')
+        refuse("a process can only run a plain function", "leave enforce out: async functions are stopped by cancellation")
     if get(spec, "batch") and get(spec, "cache") is not None and get(spec, "cache").stale_for:
         refuse("stale_for does not go with batch=True", "leave stale_for out")
     for rung in fallback.rungs if fallback is not None else ():
         if kind in ("sync", "stream") and (inspect.iscoroutinefunction(rung) or inspect.isasyncgenfunction(rung)):
-            refuse("the fallback is a coroutine function and the guarded function is not", "write a plain function as the fallback")
+            refuse(
+                "the fallback is a coroutine function and the guarded function is not", "write a plain function as the fallback"
+            )
         if rung is last_good and stream:
             refuse("last_good on a generator: its items are not kept", "write another fallback")
-    if confidence is not None and confidence.at_least is not None and review is not None and fallback is None and "low" not in review.on:
+    if (
+        confidence is not None
+        and confidence.at_least is not None
+        and review is not None
+        and fallback is None
+        and "low" not in review.on
+    ):
         refuse("unsure answers would have nowhere to go", 'add "low" to Review(on=...), or a fallback')
     if review is not None and review.on_expiry == "fallback" and fallback is None:
         refuse('Review(on_expiry="fallback") without a fallback', "add fallback=...")

@@ -52,7 +52,8 @@ def decide(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
     Args:
         fn: The guarded function; a coroutine function gives an awaitable.
-        args: Its arguments, and `kwargs`.
+        args: Its arguments by position.
+        kwargs: Its arguments by name.
 
     Returns:
         A `Decision`; its `.value` gives the answer or raises the error.
@@ -76,12 +77,10 @@ def decide(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         raise
     except Exception as problem:  # noqa: BLE001 - it is the decision's to carry
         error = problem
-    return _decision(guard, before, start, value, error, args, kwargs)
+    return _decision(guard, before=before, start=start, value=value, error=error, asked=(args, kwargs))
 
 
-async def _adecide(
-    guard: Guard, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Decision[Any]:
+async def _adecide(guard: Guard, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Decision[Any]:
     before, start = calls.latest.get(), clock.now()
     value, error = calls.MISSING, None
     try:
@@ -90,23 +89,23 @@ async def _adecide(
         raise
     except Exception as problem:  # noqa: BLE001 - it is the decision's to carry
         error = problem
-    return _decision(guard, before, start, value, error, args, kwargs)
+    return _decision(guard, before=before, start=start, value=value, error=error, asked=(args, kwargs))
 
 
 def _decision(
     guard: Guard,
+    *,
     before: Any,
     start: float,
     value: Any,
     error: Exception | None,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    asked: tuple[tuple[Any, ...], dict[str, Any]],
 ) -> Decision[Any]:
     entry = calls.latest.get()
     if entry is not before and entry is not None and entry[3].name == guard.name:
         return Decision.of_entry(Entry._make(entry), value, error)
     # No entry: the call had the wrong shape, or the function ran bare.
-    if error is not None and (not guard.plan.bypass or not _fits(guard, args, kwargs)):
+    if error is not None and (not guard.plan.bypass or not _fits(guard, *asked)):
         raise error
     entry = Entry(
         calls.next_seq(), clock.wall(), clock.now() - start, guard.plan, "answered" if error is None else "failed",
@@ -243,7 +242,9 @@ def feedback(
         ConfigError: Neither id or both are given, or there is neither an actual answer nor a value.
     """
     if (decision_id is None) == (business_id is None):
-        raise ConfigError("feedback needs one id", hint='write feedback(decision.id, actual) or feedback(actual=..., business_id="loan-17")')
+        raise ConfigError(
+            "feedback needs one id", hint='write feedback(decision.id, actual) or feedback(actual=..., business_id="loan-17")'
+        )
     if actual is UNSET and value is None:
         raise ConfigError("feedback says nothing", hint="give the actual answer, or what the decision was worth as value=")
     from guardrail.review import labels  # noqa: PLC0415 - the store is loaded by the first label

@@ -54,7 +54,7 @@ def test_fields_stand_in_one_order() -> None:
         extra={
             "actor": (Principal("ann", roles=["r"]), "credit decision"), "business_id": "loan-17", "reasons": ("thin file",),
             "ticket": SimpleNamespace(id="t-1"), "parent": "p-1", "stop_reason": "out of time", "stages": {"retrieve": 0.1},
-            "cache": "miss", "error": ValueError("secret"), "policy": "validation", "would": ("validation: refused (x)",),
+            "error": ValueError("secret"), "policy": "validation", "would": ("validation: refused (x)",),
             "span": SimpleNamespace(trace_id=1, span_id=2), "late": True,
         },
     )  # fmt: skip

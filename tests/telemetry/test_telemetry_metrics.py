@@ -50,7 +50,7 @@ def test_every_call_reaches_the_duration_histogram_through_the_ledger() -> None:
     reader = provide()
     writer.push(make_entry(took=0.02))
     writer.push(make_entry(took=0.04))
-    writer.push(make_entry(outcome="cached", took=0.0002, extra={"cache": "hit"}))
+    writer.push(make_entry(outcome="cached", took=0.0002, ))
     assert writer.flush(5)
     found = {tuple(sorted(point.attributes.items())): point for point in points(reader)["guardrail.duration"]}
     answered = found[("guardrail.guard", "credit:predict"), ("guardrail.outcome", "answered")]

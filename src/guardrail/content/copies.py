@@ -35,6 +35,8 @@ def freeze(value: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
         Unkeyable: It cannot be copied: it holds a lock, a file, a generator or the like.
     """
     cls = type(value)
+    if cls is Prediction and _is_flat(value):
+        return value, None, 200 + sys.getsizeof(value.value)
     size = _NUMBERS.get(cls)
     if size is not None:
         return value, None, size
@@ -42,8 +44,6 @@ def freeze(value: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
         return value, None, 64 + len(value)
     if cls is tuple and SCALARS.issuperset(map(type, value)):
         return value, None, 64 + sum(map(sys.getsizeof, value))
-    if cls is Prediction and _is_flat(value):
-        return value, None, 200 + sys.getsizeof(value.value)
     try:
         make = _copies.get(cls) or _compiled(cls)
         kept = make(value, {})

@@ -50,7 +50,7 @@ async def invoke(guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return result
 
 
-async def run(call: Call, fn: Callable[..., Any]) -> Any:
+async def run(call: Call, fn: Callable[..., Any]) -> Any:  # noqa: C901, PLR0912 - flat, since every call goes through it
     """Take a call through its plan and return the answer, or raise what it ended with."""
     plan = call.plan
     ins, depth = plan.first, 0
@@ -92,18 +92,18 @@ async def run(call: Call, fn: Callable[..., Any]) -> Any:
                 call.error = error
         else:
             break
-    error = call.error
-    if error is None:
+    end = call.error
+    if end is None:
         return call.result
     call.error = None
     call.result = MISSING
-    context = error.__context__
+    context = end.__context__
     try:
-        raise error
+        raise end
     finally:
         if context is not None:
-            error.__context__ = context  # `raise` puts there what the caller is handling, over what the function was handling
-        del error, context  # or the traceback would hold this frame, and the frame the error
+            end.__context__ = context  # `raise` puts there what the caller is handling, over what the function was handling
+        del end, context  # or the traceback would hold this frame, and the frame the error
 
 
 async def bounded(call: Call, fn: Callable[..., Awaitable[Any]]) -> Any:

@@ -10,9 +10,8 @@ from guardrail import clock
 from guardrail.call import MISSING, Call, acting, next_seq, note_stage
 from guardrail.errors import AuditUnavailable, GuardrailError, Refused
 from guardrail.ledger import writer
-from guardrail.ledger.entry import without_frames
+from guardrail.ledger.entry import Entry, without_frames
 from guardrail.telemetry import traces
-
 
 _acting = acting.get
 _latest = calls.latest.set
@@ -70,9 +69,8 @@ def finish(call: Call, error: BaseException | None) -> Future[None] | None:
     )
     _latest(entry)
     # Who is cancelled gets no answer that could wait for its record.
-    if plan.durable or error is not None:
-        if (plan.durable or plan.forces(error)) and (error is None or isinstance(error, Exception)):
-            return writer.acknowledge(entry)
+    if (plan.durable or (error is not None and plan.forces(error))) and (error is None or isinstance(error, Exception)):
+        return writer.acknowledge(Entry._make(entry))
     if len(_entries) >= _CAPACITY and not _room(call):
         writer.lose(call.at)
         return None

@@ -48,7 +48,7 @@ def invoke(guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return result
 
 
-def run(call: Call, fn: Callable[..., Any]) -> Any:
+def run(call: Call, fn: Callable[..., Any]) -> Any:  # noqa: C901, PLR0912 - flat, since every call goes through it
     """Take a call through its plan and return the answer, or raise what it ended with.
 
     Hooks are flat calls; only one that must wait returns a generator, whose asks `talk` answers.
@@ -93,18 +93,18 @@ def run(call: Call, fn: Callable[..., Any]) -> Any:
                 call.error = error
         else:
             break
-    error = call.error
-    if error is None:
+    end = call.error
+    if end is None:
         return call.result
     call.error = None
     call.result = MISSING
-    context = error.__context__
+    context = end.__context__
     try:
-        raise error
+        raise end
     finally:
         if context is not None:
-            error.__context__ = context  # `raise` puts there what the caller is handling, over what the function was handling
-        del error, context  # or the traceback would hold this frame, and the frame the error
+            end.__context__ = context  # `raise` puts there what the caller is handling, over what the function was handling
+        del end, context  # or the traceback would hold this frame, and the frame the error
 
 
 def release(call: Call) -> None:

@@ -50,7 +50,7 @@ def without_frames(error: BaseException) -> BaseException:
     try:
         twin = copy.copy(error)
     except Exception:  # noqa: BLE001 - the constructor of the user's exception may do anything
-        twin = None  # type: ignore[assignment]
+        twin = None
     if isinstance(twin, PartialBatch):
         twin.batch = None  # type: ignore[assignment]  # a table of the user's answers; the counts stand in its text
-    return twin if type(twin) is type(error) else NotCopied(f"{type(error).__name__} was raised")
+    return NotCopied(f"{type(error).__name__} was raised") if twin is None or type(twin) is not type(error) else twin

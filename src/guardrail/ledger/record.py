@@ -97,7 +97,7 @@ def call_body(  # noqa: PLR0912 - flat, since it is done for every call
         around: What all records of this process repeat.
         key: For digests; None where there is none, and then there are no digests.
     """
-    seq, at, took, _, outcome, snapshot, output, confidence, attempts, extra = entry
+    seq, at, took, plan, outcome, snapshot, output, confidence, attempts, extra = entry
     record: dict[str, Any] = {
         "v": VERSION,
         "id": calls.decision_id(at, seq),
@@ -142,6 +142,9 @@ def call_body(  # noqa: PLR0912 - flat, since it is done for every call
         record["timings"] = {"total": int(took * 1e7) / 1e7}
         if same.budget_ms is not None:
             record["budget_ms"] = same.budget_ms
+    cache = plan.cache_words.get(outcome)
+    if cache is not None:
+        record["cache"] = cache
     record |= around
     if same.tags:
         record["tags"] = same.tags
@@ -215,8 +218,6 @@ def _rare(record: dict[str, Any], extra: Mapping[str, Any], same: Sameness, took
     record["timings"] = timings
     if same.budget_ms is not None:
         record["budget_ms"] = same.budget_ms
-    if get("cache"):
-        record["cache"] = get("cache")
     error = get("error")
     if error is not None:
         record["error"] = {"type": type_name(error), **({"policy": get("policy")} if get("policy") else {})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import types
@@ -32,7 +33,7 @@ class Check(NamedTuple):
         fields: Every field name in the annotation's schema, the only texts of an error's path that may be shown.
     """
 
-    exact: type | None
+    exact: type[Any] | None
     validate: Callable[[Any], Any]
     fits: Callable[[Any], Any]
     fields: frozenset[str]
@@ -71,7 +72,9 @@ def check_for(annotation: Any, what: str, guard: str) -> Check | None:
     except PydanticUndefinedAnnotation as error:
         raise NameError(str(error.name)) from None
     except (PydanticUserError, PydanticSchemaGenerationError, TypeError, AttributeError) as error:
-        notices.say("unchecked", f"{what} is not checked: its annotation cannot be validated ({type(error).__name__})", guard=guard)
+        notices.say(
+            "unchecked", f"{what} is not checked: its annotation cannot be validated ({type(error).__name__})", guard=guard
+        )
         return None
     schema = adapter.core_schema
     validate = adapter.validator.validate_python
@@ -109,11 +112,9 @@ def _as_it_is(validate: Callable[..., Any]) -> Callable[[Any], Any]:
         except ValidationError as error:
             strict = error
         same = validate(value)
-        try:
+        with contextlib.suppress(Exception):  # an array's == gives no single truth: then it is not the same object
             if bool(same == value) and not isinstance(value, str):
                 return value
-        except Exception:  # noqa: BLE001 - an array's == gives no single truth: then it is not the same object
-            pass
         raise strict
 
     return fits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from guardrail.call import Call
 from guardrail.decision import Prediction
@@ -81,7 +81,7 @@ class Reading:
         if call.error is not None:
             return
         answer = call.result
-        if answer.__class__ is Prediction and answer.reasons:
+        if answer.__class__ is Prediction and answer.reasons and not call.reasons:
             call.reasons = tuple(str(reason) for reason in answer.reasons)
         call.confidence = self.read(answer)
 
@@ -136,7 +136,7 @@ def _is_float(value: Any) -> bool:
 
 
 def _number(value: Any, answer: Any) -> float:
-    if isinstance(value, bool) or isinstance(value, str | bytes):
+    if isinstance(value, bool | str | bytes):
         _cannot(answer)
     try:
         return float(value)
@@ -170,7 +170,7 @@ def _vector(answer: Any) -> float:
     return max(entries)
 
 
-def _cannot(answer: Any) -> float:
+def _cannot(answer: Any) -> NoReturn:
     raise ConfigError(
         f"no confidence can be read from an answer of type {type(answer).__name__}",
         policy="confidence",

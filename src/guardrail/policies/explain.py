@@ -49,5 +49,7 @@ def _texts(why: Any) -> tuple[str, ...]:
     if isinstance(why, str):
         return (why,)
     if isinstance(why, Mapping):
-        return tuple(f"{name}: {weight:.3g}" if isinstance(weight, float) else f"{name}: {weight}" for name, weight in why.items())
+        return tuple(
+            f"{name}: {weight:.3g}" if isinstance(weight, float) else f"{name}: {weight}" for name, weight in why.items()
+        )
     return tuple(str(reason) for reason in why)

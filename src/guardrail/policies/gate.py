@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from guardrail import clock, notices
-from guardrail.asks import Asks, Do, Wait
+from guardrail.asks import Asks, Do, Steps, Wait
 from guardrail.call import MISSING, Call, acting
 from guardrail.decision import Prediction
 from guardrail.errors import (
@@ -57,9 +57,7 @@ class Gate:
         review: Which cases go to people.
     """
 
-    def __init__(
-        self, at_least: float | None, fallback: Fallback | None, memory: Memory | None, review: Review | None
-    ) -> None:
+    def __init__(self, at_least: float | None, fallback: Fallback | None, memory: Memory | None, review: Review | None) -> None:
         self.at_least = at_least
         self.rungs = () if fallback is None else fallback.rungs
         self.memory = memory
@@ -126,7 +124,7 @@ class Gate:
             hint="decide(predict, ...) and batch(predict, rows) return a Decision instead of raising",
         ) from error
 
-    def _file(self, call: Call, review: Review, trigger: str, provisional: Any) -> Asks:
+    def _file(self, call: Call, review: Review, trigger: str, provisional: Any) -> Steps:
         from guardrail.review import queue  # noqa: PLC0415 - the store is loaded by the first case that needs it
 
         case = make_case(call, review, trigger, None if provisional is MISSING else provisional)
@@ -134,7 +132,7 @@ class Gate:
         call.ticket = ticket
         return ticket
 
-    def _file_beside(self, call: Call, review: Review, trigger: str, provisional: Any) -> Asks:
+    def _file_beside(self, call: Call, review: Review, trigger: str, provisional: Any) -> Steps:
         """File the ticket while the caller gets the fallback: then a queue that is down must not take the answer away."""
         try:
             return (yield from self._file(call, review, trigger, provisional))
@@ -142,7 +140,7 @@ class Gate:
             notices.say("review", f"a case could not be filed beside its fallback: {problem}", guard=call.plan.name)
             return None
 
-    def _reuse(self, call: Call, review: Review, provisional: Any) -> Asks:
+    def _reuse(self, call: Call, review: Review, provisional: Any) -> Steps:
         if review.reuse is None or call.business_id is None:
             return False
         from guardrail.review import queue  # noqa: PLC0415
@@ -154,7 +152,7 @@ class Gate:
         call.reasons = (*call.reasons, f"a person's answer to decision {found.decision_id} is used again")
         return True
 
-    def _wait(self, call: Call, review: Review, ticket: Any, provisional: Any, until: float | None = None) -> Asks:
+    def _wait(self, call: Call, review: Review, ticket: Any, provisional: Any, until: float | None = None) -> Steps:
         """Wait for the person (until a moment, where several are waited for), outside the call's own budget but inside an inherited one."""
         from guardrail.review import queue  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ from guardrail.errors import ConfigError
 class Frozen:
     """A value object: its fields are the slots of its class, set once by `_set` in the constructor."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
@@ -28,9 +28,9 @@ class Frozen:
         raise AttributeError(f"{type(self).__name__} is frozen; its {name} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
-        if other.__class__ is not self.__class__:
+        if not isinstance(other, Frozen) or other.__class__ is not self.__class__:
             return NotImplemented
-        return self._values() == other._values()  # type: ignore[attr-defined]
+        return self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))

@@ -16,9 +16,7 @@ class Row:
 
     __slots__ = ("confidence", "expires", "kept", "size", "thaw")
 
-    def __init__(
-        self, kept: Any, thaw: Callable[[Any], Any] | None, size: int, confidence: float | None, expires: float
-    ) -> None:
+    def __init__(self, kept: Any, thaw: Callable[[Any], Any] | None, size: int, confidence: float | None, expires: float) -> None:
         self.kept = kept
         self.thaw = thaw
         self.size = size
@@ -43,13 +41,17 @@ def _row_of(answer: Any, confidence: float | None, expires: float, guard: str) -
 
 
 class _Newest(LRUCache[Any, Row]):
-    """Rows by key, the least recently used out first; knows how many bytes went out."""
+    """Which rows there are, and which was used least recently; `index` has the same rows for a look without a lock."""
 
-    gone = 0
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.index: dict[Any, Row] = {}
+        self.bytes = 0
 
     def popitem(self) -> tuple[Any, Row]:
         key, row = super().popitem()
-        self.gone += row.size
+        del self.index[key]
+        self.bytes -= row.size
         return key, row
 
 
@@ -65,20 +67,21 @@ class Rows:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._rows = _Newest(size)
-        self._came = 0  # bytes of all rows that were ever put in
+        self._index = self._rows.index
 
     row_of = staticmethod(_row_of)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._index)
 
     def get(self, key: Any) -> Row | None:
         """Return the row of a key, expired or not, and mark it as used."""
-        with self._lock:
-            try:
-                return self._rows[key]
-            except KeyError:
-                return None
+        row = self._index.get(key)
+        if row is not None:
+            with self._lock:
+                if key in self._index:
+                    self._rows[key]  # looked up, it becomes the most recently used
+        return row
 
     def put(self, key: Any, row: Row) -> None:
         """Keep a row, and drop the least recently used ones that no longer fit. A row larger than all is not kept."""
@@ -86,18 +89,12 @@ class Rows:
             row.size += len(key)  # the question is kept too
         if row.size > self.max_bytes:
             return
+        rows = self._rows
         with self._lock:
-            rows = self._rows
-            if key in rows:
-                rows.gone += rows.pop(key).size
-            rows[key] = row
-            self._came += row.size
-            while self._came - rows.gone > self.max_bytes:
+            before = self._index.get(key)
+            if before is not None:
+                rows.bytes -= before.size
+            rows[key] = self._index[key] = row
+            rows.bytes += row.size
+            while rows.bytes > self.max_bytes:
                 rows.popitem()
-
-    def drop(self, key: Any) -> None:
-        """Forget a key."""
-        with self._lock:
-            row = self._rows.pop(key, None)
-            if row is not None:
-                self._rows.gone += row.size

@@ -33,14 +33,15 @@ _SLOWER: Final = 0.25  # of what was waited already, so that waiting adds a quar
 _SHARE: Final = 0.25  # of the time left that a look may take: a store that hangs must not eat up the function's time
 _LOOKS: Final = ("look", "peek")
 _UNKNOWN: Final = -3  # less than any time to live that Redis tells
+_LEAST: Final = 0.005  # seconds; who waits and has less left gives up
 _REPLACED: Final = 3  # rows that are neither fresh nor stale; more in one call are not waited for
 
 
 class Store(Port, Protocol):
     """Rows in a shared store, by a verb, keys, arguments and the seconds left; no answer in time is None."""
 
-    def connect(self) -> None:
-        """Connect ahead of the first call."""
+    def connect(self, *, wait: bool) -> None:
+        """Connect ahead of the first call, or begin to."""
 
 
 def prefix_of(service: str, guard: str, version: str) -> str:
@@ -93,9 +94,9 @@ class SharedCaching(Caching):
         self.blocking = blocking
 
     def warm(self) -> None:
-        """Connect before the first call, where that does not hold up an event loop."""
-        if self.blocking and self.answers.usable:
-            self.store.connect()
+        """Connect before the first call; meanwhile, where waiting would hold up an event loop."""
+        if self.answers.usable:
+            self.store.connect(wait=self.blocking)
 
     # ── the way in ────────────────────────────────────────────────────────────────────────────────────────────────────
     def enter(self, call: Call) -> Turn:
@@ -166,13 +167,12 @@ class SharedCaching(Caching):
 
     def _pause(self, call: Call, now: float, began: float) -> float:
         pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, (now - began) * _SLOWER)) * (0.5 + clock.chance())
-        if call.deadline is None:
-            return pause
-        if now >= call.deadline:
+        left = math.inf if call.deadline is None else call.deadline - now
+        if left <= _LEAST:
             raise BudgetExceeded(
                 "the deadline passed while another process was answering the same question", policy="budget"
             )
-        return min(pause, call.deadline - now)
+        return min(pause, left - _LEAST)
 
     def _lease(self, call: Call) -> int:
         """Return for how many ms the call may be finding out."""

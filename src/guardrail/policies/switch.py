@@ -19,7 +19,7 @@ class Stop:
         self.guard = guard
         self.reason = reason
 
-    def enter(self, call: Call) -> None:
+    def enter(self, call: Call) -> None:  # noqa: ARG002 - every hook gets the call
         """Refuse.
 
         Raises:
@@ -34,8 +34,9 @@ class Stop:
 
 
 class Leniently:
-    """Validation in front of a stopped guard: a fallback gets the validated arguments, but the answer to a wrong one is still
-    that the guard is stopped.
+    """Validation in front of a stopped guard.
+
+    A fallback gets the validated arguments, but the answer to a wrong one is still that the guard is stopped.
 
     Args:
         validation: The guard's own.

@@ -166,3 +166,8 @@ class PredictionOutput(Output):
                 raise InvalidOutput("the answer: should be a Prediction", policy="validate")
             if answer.value.__class__ is not self.exact or self.exact is float:
                 self.judge(answer.value)
+            # Kept with the decision also where no threshold asks for it.
+            if answer.confidence.__class__ is float:
+                call.confidence = answer.confidence
+            if answer.reasons:
+                call.reasons = tuple(map(str, answer.reasons))

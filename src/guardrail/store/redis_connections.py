@@ -17,14 +17,14 @@ from redis.retry import Retry
 from guardrail import clock
 
 MOST_AT_ONCE: Final = 16  # commands under way; more wait their turn, since it is one processor that feeds them all
-ANSWER_SECONDS: Final = 0.1  # the most that the server has for a command, connecting included
+ANSWER_SECONDS = 0.1  # the most that the server has for a command, connecting included
+FIRST_SECONDS: Final = 0.5  # the same for the first connection, before any call runs
 TURN_SECONDS: Final = 1.0  # the most that a command waits for its turn
 _CONNECT_SECONDS: Final = 1.0  # a connection that comes too late for the call that asked serves the next one
 
 # Whatever the URL's query says of these: it must not make a call wait longer, and what comes back is bytes.
 _OURS: Final[dict[str, Any]] = {
     "socket_connect_timeout": _CONNECT_SECONDS,
-    "socket_timeout": ANSWER_SECONDS,
     "retry_on_timeout": False,
     "retry_on_error": [],
     "health_check_interval": 0,
@@ -51,13 +51,14 @@ class Connections:
     """
 
     def __init__(self, url: str) -> None:
-        self._pool: Any = redis.ConnectionPool(**{**parse_url(url), **_OURS, "retry": Retry(NoBackoff(), 0)})
+        options = {**parse_url(url), **_OURS, "socket_timeout": FIRST_SECONDS, "retry": Retry(NoBackoff(), 0)}
+        self._pool: Any = redis.ConnectionPool(**options)
         self._pool.make_connection()  # connects to nothing yet, but finds unknown options
         self._idle: deque[Any] = deque()
         self._turns = threading.BoundedSemaphore(MOST_AT_ONCE)
 
     def run(
-        self, command: tuple[Any, ...], left: float, well: Callable[[], bool], seconds: float = ANSWER_SECONDS
+        self, command: tuple[Any, ...], left: float, well: Callable[[], bool], seconds: float | None = None
     ) -> Any:
         """Return the server's answer.
 
@@ -65,7 +66,7 @@ class Connections:
             command: Its parts.
             left: Seconds that the caller has.
             well: Asked after a wait for this command's turn: whether the server still answers the others.
-            seconds: That the server has.
+            seconds: That the server has, None for the usual time.
 
         Raises:
             BusyError: Its turn did not come in time.
@@ -79,7 +80,7 @@ class Connections:
                 self._turns.release()
                 raise BusyError
         try:
-            until = min(end, clock.now() + seconds)
+            until = min(end, clock.now() + (ANSWER_SECONDS if seconds is None else seconds))
             while True:
                 try:
                     connection = self._idle.pop()

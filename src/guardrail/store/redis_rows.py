@@ -7,9 +7,10 @@ its holder can remove, and that goes by itself when the holder dies. What a scri
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import clock, lifecycle, notices
@@ -143,17 +144,20 @@ class RedisRows:
             ) from None  # the text may hold the URL
         self._busy = client.BusyError
         self._threads = client.MOST_AT_ONCE
+        self._first = client.FIRST_SECONDS
         self._patience = client.TURN_SECONDS + client.ANSWER_SECONDS
         self._executor: ThreadPoolExecutor | None = None
         self._health = _Health(str(url))
 
     def now(self, verb: str, keys: tuple[str, ...], args: tuple[Any, ...], left: float | None = None) -> Any:
         """Do something with rows, blocking the calling thread."""
-        left = MUCH if left is None else left
+        return self._run(("EVAL", _SCRIPTS[verb], len(keys), *keys, *args), MUCH if left is None else left)
+
+    def _run(self, command: tuple[Any, ...], left: float, seconds: float | None = None) -> Any:
         if left < LEAST_SECONDS or not self._health.allows():
             return None
         try:
-            answer = self._connections.run(("EVAL", _SCRIPTS[verb], len(keys), *keys, *args), left, self._health.well)
+            answer = self._connections.run(command, left, self._health.well, seconds)
         except self._busy:
             self._health.undecided()
             return None
@@ -175,22 +179,26 @@ class RedisRows:
         if (left is not None and left < LEAST_SECONDS) or self._health.pauses():
             return None
         until = clock.now() + (MUCH if left is None else left)
-        executor = self._executor
-        if executor is None:
-            executor = self._executor = ThreadPoolExecutor(self._threads, "guardrail-redis")
-        work = asyncio.wrap_future(executor.submit(self._in_turn, verb, keys, args, until))
+        work = asyncio.wrap_future(self._submit(lambda: self.now(verb, keys, args, until - clock.now())))
         try:
             async with asyncio.timeout(min(until - clock.now(), self._patience)):
                 return await work
         except TimeoutError:  # it stands behind others; whether the server is to blame, its thread finds out
             return None
 
-    def _in_turn(self, verb: str, keys: tuple[str, ...], args: tuple[Any, ...], until: float) -> Any:
-        return self.now(verb, keys, args, until - clock.now())
+    def _submit(self, work: Callable[[], Any]) -> Future[Any]:
+        executor = self._executor
+        if executor is None:
+            executor = self._executor = ThreadPoolExecutor(self._threads, "guardrail-redis")
+        return executor.submit(work)
 
-    def connect(self) -> None:
-        """Connect before a call needs it; a server that is not there is noticed, not raised."""
-        self.now("release", ("guardrail",), ("",))
+    def connect(self, *, wait: bool) -> None:
+        """Connect before a call needs it, or begin to; a server that is not there is noticed, not raised."""
+        work = functools.partial(self._run, ("PING",), MUCH, self._first)
+        if wait:
+            work()
+        else:
+            self._submit(work)
 
     def forget(self, prefix: str) -> int:
         """Delete every key that begins with a prefix of letters, digits, `%`, `:`, `-`, `.`, `_` and `~`; return how many.

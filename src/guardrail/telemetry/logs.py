@@ -72,8 +72,6 @@ def _rare(extra: dict[str, Any]) -> dict[str, Any]:
         found["error"] = _printable(type_name(extra["error"]))
     if extra.get("policy"):
         found["policy"] = extra["policy"]
-    if extra.get("cache"):
-        found["cache"] = extra["cache"]
     if extra.get("ticket") is not None:
         found["ticket"] = _printable(str(getattr(extra["ticket"], "id", extra["ticket"])))
     if extra.get("would"):

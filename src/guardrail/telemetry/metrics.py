@@ -39,8 +39,7 @@ class Instruments:
 
     def labels_of(self, entry: Entry) -> dict[str, str]:
         """Return the labels of a call, the same object for the same labels."""
-        extra = entry[9]
-        cache = None if extra is None else extra.get("cache")
+        cache = entry[3].cache_words.get(entry[4])
         key = (entry[3].name, entry[4], cache)
         found = self.labels.get(key)
         if found is None:

@@ -165,7 +165,7 @@ class Span(trace.Span):
             return
         way = self.way
         attributes: Any = way.first(plan).copy()
-        last_attributes(attributes, outcome, calls.decision_id(at, seq), confidence, attempts, extra)
+        last_attributes(attributes, plan, outcome, calls.decision_id(at, seq), confidence, attempts, extra)
         if way.limited or self.added or self.sampler_attributes:
             attributes.update(self.sampler_attributes or ())
             attributes.update(self.added or ())

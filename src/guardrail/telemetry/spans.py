@@ -102,7 +102,7 @@ class LiveToken:
         span = self.span
         if span.is_recording():
             found: dict[str, Any] = {}
-            last_attributes(found, outcome, call.id, call.confidence, call.attempts, call.extra)
+            last_attributes(found, call.plan, outcome, call.id, call.confidence, call.attempts, call.extra)
             span.set_attributes(found)
             if outcome in WRONG:
                 span.set_status(wrong(call.extra))
@@ -145,7 +145,7 @@ def first_attributes(plan: Any) -> dict[str, Any]:
 
 
 def last_attributes(  # noqa: PLR0917 - called once per span, by position
-    found: dict[str, Any], outcome: str, identity: str, confidence: float | None, attempts: int, extra: Any
+    found: dict[str, Any], plan: Any, outcome: str, identity: str, confidence: float | None, attempts: int, extra: Any
 ) -> None:
     """Add what is known of a call when it has ended: facts about it, never a value of the user's."""
     found["guardrail.outcome"] = outcome
@@ -153,10 +153,11 @@ def last_attributes(  # noqa: PLR0917 - called once per span, by position
     found["guardrail.attempts"] = attempts
     if confidence is not None and confidence - confidence == 0.0:  # NaN and infinities are not numbers to every backend
         found["guardrail.confidence"] = confidence
+    cache = plan.cache_words.get(outcome)
+    if cache is not None:
+        found["guardrail.cache"] = cache
     if extra is None or len(extra) == 1:  # the span itself is always there
         return
-    if "cache" in extra:
-        found["guardrail.cache"] = extra["cache"]
     ticket = extra.get("ticket")
     if ticket is not None:
         found["guardrail.ticket"] = str(getattr(ticket, "id", ticket))

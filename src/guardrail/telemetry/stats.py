@@ -74,12 +74,12 @@ def take(entries: list[Entry]) -> None:
             at = int(_log(took) * _PER_LOG + _OFFSET) if took > _SHORTEST else 0
             tally.buckets[at if at < _BUCKETS else -1] += 1
             tally.latest.append(entry)
+            word = entry[3].cache_words.get(outcome)
+            if word is not None:
+                tally.cache[word] += 1
             extra = entry[9]
-            if extra is not None:
-                if "cache" in extra:
-                    tally.cache[extra["cache"]] += 1
-                if extra.get("would"):
-                    tally.would += 1
+            if extra is not None and extra.get("would"):
+                tally.would += 1
 
 
 def of(name: str) -> dict[str, Any]:
