@@ -209,11 +209,21 @@ def trace_everything() -> Any:
 def table(title: str, rows: list[tuple[str, float, float | None, str]], console: Console) -> None:
     """Print µs beside µs, and how many times cheaper ours is."""
     shown = Table(title=title, title_justify="left")
-    for column, side in (("path", "left"), ("guarded µs", "right"), ("by hand µs", "right"), ("ratio", "right"), ("target µs", "right")):
+    for column, side in (
+        ("path", "left"),
+        ("guarded µs", "right"),
+        ("by hand µs", "right"),
+        ("ratio", "right"),
+        ("target µs", "right"),
+    ):
         shown.add_column(column, justify=side)  # type: ignore[arg-type]
     for path, mine, theirs, target in rows:
         shown.add_row(
-            path, f"{mine:.2f}", "" if theirs is None else f"{theirs:.1f}", "" if theirs is None else f"{theirs / mine:.1f} ×", target
+            path,
+            f"{mine:.2f}",
+            "" if theirs is None else f"{theirs:.1f}",
+            "" if theirs is None else f"{theirs / mine:.1f} ×",
+            target,
         )
     console.print(shown)
 

@@ -38,9 +38,9 @@ def caching_of(guard: Guard, option: Cache) -> Caching:
     if known is not None and known.option == option and known.place == place:
         return known
     if guard.kin is not None and not guard.changed() & {"cache", "version"}:
-        known = guard.kin.parts.get("cache")
-        if known is not None and known.place == place:
-            return known
+        theirs: Caching | None = guard.kin.parts.get("cache")
+        if theirs is not None and theirs.place == place:
+            return theirs
     rows = Rows(option.size, option.max_bytes)
     return Caching(option, rows) if place is None else _shared(guard, option, rows, *place)
 
@@ -50,9 +50,7 @@ def _shared(guard: Guard, option: Cache, rows: Rows, store: Any, prefix: str) ->
     from guardrail.policies.shared_cache import SharedCaching  # noqa: PLC0415
 
     answers = Answers(guard.name, guard.parts["returns"])
-    return SharedCaching(
-        option, rows, store=store, prefix=prefix, answers=answers, blocking=guard.kind == "sync"
-    )
+    return SharedCaching(option, rows, store=store, prefix=prefix, answers=answers, blocking=guard.kind == "sync")
 
 
 def forget(guard: Guard) -> None:

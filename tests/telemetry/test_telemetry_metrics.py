@@ -9,7 +9,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
-from traced_calls import guard, make_entry
+from traced_calls import guard, make_entry, make_plan
 
 from guardrail.ledger import writer
 from guardrail.telemetry import metrics as ours
@@ -50,7 +50,7 @@ def test_every_call_reaches_the_duration_histogram_through_the_ledger() -> None:
     reader = provide()
     writer.push(make_entry(took=0.02))
     writer.push(make_entry(took=0.04))
-    writer.push(make_entry(outcome="cached", took=0.0002, ))
+    writer.push(make_entry(plan=make_plan(cache_words={"cached": "hit"}), outcome="cached", took=0.0002))
     assert writer.flush(5)
     found = {tuple(sorted(point.attributes.items())): point for point in points(reader)["guardrail.duration"]}
     answered = found[("guardrail.guard", "credit:predict"), ("guardrail.outcome", "answered")]

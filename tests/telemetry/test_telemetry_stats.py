@@ -40,11 +40,12 @@ def test_extreme_durations_are_counted(took: float) -> None:
 
 def test_everything_is_counted_by_guard() -> None:
     """Outcomes, cache, attempts, retries and verdicts of two guards are kept apart."""
+    plan = make_plan(cache_words={"cached": "hit", "answered": "miss"})
     stats.take(
         [
             make_entry(attempts=3),
-            make_entry(outcome="cached", attempts=0),
-            make_entry(extra={"would": ("budget: late",)}),
+            make_entry(plan=plan, outcome="cached", attempts=0),
+            make_entry(plan=plan, extra={"would": ("budget: late",)}),
             make_entry(plan=make_plan(name="other"), outcome="failed"),
         ]
     )

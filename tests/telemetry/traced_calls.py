@@ -10,7 +10,6 @@ from guardrail import call as calls
 from guardrail import clock
 from guardrail.call import Call
 from guardrail.ledger.entry import Entry
-from guardrail.plan import CACHE_WORDS
 from guardrail.telemetry import traces
 
 
@@ -18,7 +17,7 @@ def make_plan(**facts: Any) -> Any:
     """Return a stand-in for a compiled plan; see `guardrail.plan.Facts`."""
     audit = SimpleNamespace(durability="buffered", inputs="digest", output="auto", required=False)
     plain = {
-        "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "d1", "kind": "model", "tags": {}, "cache_words": CACHE_WORDS,
+        "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "d1", "kind": "model", "tags": {}, "cache_words": {},
         "budget_ms": 250.0, "threshold": 0.8, "schema": None, "returns_prediction": False,
     }  # fmt: skip
     return SimpleNamespace(audit=audit, describe=dict, **(plain | facts))

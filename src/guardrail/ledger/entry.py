@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     extra: dict[str, Any] | None
 
 
-class NotCopied(Exception):  # noqa: N818 - it stands in for an error of the user's; we never raise it
+class NotCopied(Exception):
     """Stands in for an exception of the user's that cannot be copied."""
 
 

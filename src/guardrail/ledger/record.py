@@ -86,7 +86,7 @@ class Key:
         self.begun = hashlib.blake2b(digest_size=20, key=secret)
 
 
-def call_body(  # noqa: PLR0912 - flat, since it is done for every call
+def call_body(  # noqa: C901, PLR0912 - flat, since it is done for every call
     entry: Entry, same: Sameness, around: Mapping[str, Any], key: Key | None
 ) -> bytes:
     """Make the line of a call, without its number and newline.

@@ -60,10 +60,11 @@ class Answers:
         adapter = self._adapter
         if adapter is None:
             return None
+        body = b""
         try:
             plain = (answer.value, answer.confidence, answer.reasons) if self.predicts else answer
             sure = None if confidence is None else float(confidence)
-            body: bytes = adapter.dump_json((fresh, stale, sure, plain), exclude_unset=True, by_alias=False, warnings="error")
+            body = adapter.dump_json((fresh, stale, sure, plain), exclude_unset=True, by_alias=False, warnings="error")
             exact = len(body) <= MOST_BYTES and self._same(answer, self.load(body))
         except Exception:  # noqa: BLE001 - serializers of the user's may raise anything; the text may show the value
             exact = False

@@ -82,9 +82,7 @@ class SharedCaching(Caching):
         blocking: Whether its calls block their threads.
     """
 
-    def __init__(
-        self, option: Cache, rows: Rows, *, store: Store, prefix: str, answers: Answers, blocking: bool
-    ) -> None:
+    def __init__(self, option: Cache, rows: Rows, *, store: Store, prefix: str, answers: Answers, blocking: bool) -> None:
         super().__init__(option, rows)
         self.store = store
         self.prefix = prefix
@@ -169,9 +167,7 @@ class SharedCaching(Caching):
         pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, (now - began) * _SLOWER)) * (0.5 + clock.chance())
         left = math.inf if call.deadline is None else call.deadline - now
         if left <= _LEAST:
-            raise BudgetExceeded(
-                "the deadline passed while another process was answering the same question", policy="budget"
-            )
+            raise BudgetExceeded("the deadline passed while another process was answering the same question", policy="budget")
         return min(pause, left - _LEAST)
 
     def _lease(self, call: Call) -> int:

@@ -51,15 +51,14 @@ class Connections:
     """
 
     def __init__(self, url: str) -> None:
-        options = {**parse_url(url), **_OURS, "socket_timeout": FIRST_SECONDS, "retry": Retry(NoBackoff(), 0)}
+        asked: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]  # in every release so far
+        options = {**asked, **_OURS, "socket_timeout": FIRST_SECONDS, "retry": Retry(NoBackoff(), 0)}
         self._pool: Any = redis.ConnectionPool(**options)
         self._pool.make_connection()  # connects to nothing yet, but finds unknown options
         self._idle: deque[Any] = deque()
         self._turns = threading.BoundedSemaphore(MOST_AT_ONCE)
 
-    def run(
-        self, command: tuple[Any, ...], left: float, well: Callable[[], bool], seconds: float | None = None
-    ) -> Any:
+    def run(self, command: tuple[Any, ...], left: float, well: Callable[[], bool], seconds: float | None = None) -> Any:
         """Return the server's answer.
 
         Args:
@@ -97,7 +96,7 @@ class Connections:
         try:
             connection.send_command(*command)
             if not connection.can_read(timeout=max(0.0, until - clock.now())):
-                raise redis.TimeoutError
+                raise redis.TimeoutError  # noqa: TRY301 - so that it ends as the client's own
             answer = connection.read_response()
         except redis.ResponseError:
             self._idle.append(connection)

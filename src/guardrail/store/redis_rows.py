@@ -73,12 +73,11 @@ class _Health:
 
     def allows(self) -> bool:
         """Return whether to ask; who is told so must report what came of it."""
-        if self._until is None:
+        until = self._until
+        if until is None:
             return True
         with self._lock:
-            if self._until is None:
-                return True
-            if self._trying or clock.now() < self._until:
+            if self._trying or clock.now() < until:
                 return False
             self._trying = True
             return True
@@ -132,12 +131,10 @@ class RedisRows:
         try:
             from guardrail.store import redis_connections as client  # noqa: PLC0415 - an extra
         except ImportError as problem:
-            raise ConfigError(
-                "GUARDRAIL_CACHE_URL needs the extra redis", hint='pip install "guardrail-sdk[redis]"'
-            ) from problem
+            raise ConfigError("GUARDRAIL_CACHE_URL needs the extra redis", hint='pip install "guardrail-sdk[redis]"') from problem
         try:
             self._connections = client.Connections(url.reveal())
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 - whatever the client makes of the options
             raise ConfigError(
                 f"the redis client cannot use GUARDRAIL_CACHE_URL ({type(problem).__name__})",
                 hint="look at the options after its question mark",
@@ -210,7 +207,7 @@ class RedisRows:
         try:
             for keys in self._pages(prefix, until):
                 gone += self._patiently(("UNLINK", *keys), until) if keys else 0
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the client raises
             raise GuardrailError(
                 f"the shared cache could not be emptied ({type(error).__name__}): other processes may still give its answers",
                 policy="cache",
