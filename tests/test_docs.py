@@ -96,8 +96,8 @@ def run(block, page, module):
 @every_page
 def test_every_example_runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
     """The blocks of a page, one after the other, as a reader would run them: in one namespace, in a fresh home."""
-    module = types.ModuleType("page")
-    monkeypatch.setitem(sys.modules, "page", module)
+    module = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
     monkeypatch.chdir(tmp_path)
     for block in blocks(page):
         if block.info == "python":
@@ -125,8 +125,14 @@ def test_tests_in_the_docs_pass(page, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GUARDRAIL_", "OTEL_", "PYTEST_"))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_page.py"]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment | {"XDG_CONFIG_HOME": str(tmp_path)},
-        capture_output=True, text=True, encoding="utf-8", timeout=100, check=False,
+        command,
+        cwd=tmp_path,
+        env=environment | {"XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert f"{code.count('def test_')} passed" in done.stdout
@@ -308,7 +314,9 @@ def test_the_fields_of_a_record_are_all_told():
 def test_telemetry_is_all_told():
     """Every attribute of a span and every instrument."""
     told = set(inline(DOCS / "records.md"))
-    made = {name for module in (metrics, spans) for name in re.findall(r'"((?:guardrail|error)\.\w+)"', inspect.getsource(module))}
+    made = {
+        name for module in (metrics, spans) for name in re.findall(r'"((?:guardrail|error)\.\w+)"', inspect.getsource(module))
+    }
     assert made - {"guardrail.tables"} <= told
 
 

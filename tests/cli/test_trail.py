@@ -32,7 +32,7 @@ def ledger(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 def make_plan(**facts: Any) -> Any:
     audit = SimpleNamespace(durability="buffered", inputs="digest", output="auto", required=False)
     plain = {
-        "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "plan-1", "kind": "model", "tags": {},
+        "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "plan-1", "kind": "model", "tags": {}, "cache_words": {},
         "budget_ms": 250.0, "threshold": 0.8, "schema": "applicant: Applicant", "returns_prediction": False,
     }  # fmt: skip
     return SimpleNamespace(audit=audit, describe=lambda: {"budget": "250ms", "retry": {"attempts": 2}}, **(plain | facts))
@@ -94,18 +94,22 @@ def test_tail_without_records_says_where_it_looked(run: Run, home: Path) -> None
 def test_tail_follows(home: Path) -> None:
     """With -f, what another process records appears, and Ctrl-C ends it in peace."""
     made()
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and what they start inherits that.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from guardrail.cli import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", "from guardrail.cli import main; main()", "tail", "-f", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        assert process.stderr is not None
-        first = json.loads(process.stdout.readline())
-        identity = made(outcome="failed", output=None)
-        second = json.loads(process.stdout.readline())
-        process.send_signal(2)
-        assert process.wait(10) == 130
-        assert "Traceback" not in process.stderr.read()
+        [sys.executable, "-u", "-c", heeding, "tail", "-f", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            first = json.loads(process.stdout.readline())
+            identity = made(outcome="failed", output=None)
+            second = json.loads(process.stdout.readline())
+            process.send_signal(2)
+            assert process.wait(10) == 130
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
     assert first["outcome"] == "answered"
     assert second["id"] == identity
 

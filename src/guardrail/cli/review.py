@@ -12,7 +12,8 @@ from guardrail import clock
 from guardrail.call import MISSING
 from guardrail.cli.text import clean, emit, moment, say, table
 from guardrail.errors import ConfigError
-from guardrail.review import desk, judge
+from guardrail.review import judge
+from guardrail.review import queue as desk  # loads the store at the first use, so that `--help` need not
 from guardrail.review.case import Actor
 from guardrail.review.details import Details
 

@@ -43,7 +43,7 @@ def selftest(
 ) -> None:
     """Check that a guarded function still does what it did, and that its policies do what they say.
 
-    The function is really run, some thirty times on each of at most 25 samples: give data that it may be run on. Without
+    The function is really run, up to fifty times on each of at most 25 samples: give data that it may be run on. Without
     any, they are made up from its annotations. Records and tickets go to a home of their own, which vanishes. Exit code 1
     if something is wrong.
     """

@@ -90,7 +90,7 @@ TABLE: Final[dict[str, Setting]] = {
         ),
         Setting(
             "log", one_of(LOGS), "off", " · ".join(LOGS),
-            'A line for people on the logger "guardrail": for no call, for calls without an ordinary answer, for all.',
+            "A line for people on standard error: for no call, for calls without an ordinary answer, for all.",
         ),
     )
 }  # fmt: skip

@@ -255,8 +255,8 @@ def at(url: SecretText) -> RedisRows:
 
 
 def _close(_seconds: float) -> bool:
-    for server in list(_servers.values()):
-        server.close()
+    while _servers:
+        _servers.popitem()[1].close()
     return True
 
 

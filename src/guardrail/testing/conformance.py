@@ -18,7 +18,7 @@ from guardrail.using import guard_of
 
 __all__ = ["CHECKS", "MOST", "Finding", "selftest"]
 
-MOST: Final = 25  # samples that are used: each is run some thirty times
+MOST: Final = 25  # samples that are used: each is run many times
 
 CHECKS: Final[tuple[tuple[str, Callable[[Subject], Verdict]], ...]] = (
     ("signature", checks.signature),
@@ -44,7 +44,7 @@ def selftest(fn: Callable[..., Any], samples: Iterable[Any] = ()) -> list[Findin
     """Check a guarded function: that it still does what it did, and that its policies do what they say.
 
     It works in a home of its own, which vanishes, and with the options of the decorator only, in mode enforce: no shared
-    cache, no sinks, no switches. But the function is really run, some thirty times on each sample, and on nothing else. So give samples that may
+    cache, no sinks, no switches. But the function is really run, up to fifty times on each sample, and on nothing else. So give samples that may
     be run, and mind what it does to the world.
 
     Args:
