@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
 
 from guardrail.errors import GuardrailError
 
@@ -71,9 +71,31 @@ class Prediction(Generic[R]):
     def __reduce__(self) -> tuple[Any, ...]:
         return self.__class__, (self.value, self.confidence, self.reasons)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Let pydantic, and FastAPI with it, read and write it as {"value": ..., "confidence": ..., "reasons": [...]}."""
+        from pydantic_core import core_schema  # noqa: PLC0415 - imported already, by who asks
+
+        of = get_args(source)
+        fields = core_schema.typed_dict_schema({
+            "value": core_schema.typed_dict_field(handler.generate_schema(of[0]) if of else core_schema.any_schema()),
+            "confidence": core_schema.typed_dict_field(core_schema.float_schema()),
+            "reasons": core_schema.typed_dict_field(core_schema.list_schema(core_schema.str_schema()), required=False),
+        })
+        made = core_schema.no_info_after_validator_function(lambda found: cls(**found), fields)
+        return core_schema.json_or_python_schema(
+            made,
+            core_schema.union_schema([core_schema.is_instance_schema(cls), made]),
+            serialization=core_schema.plain_serializer_function_ser_schema(_as_fields, return_schema=fields),
+        )
+
     def __repr__(self) -> str:
         reasons = f", reasons={self.reasons!r}" if self.reasons else ""
         return f"Prediction({self.value!r}, confidence={self.confidence!r}{reasons})"
+
+
+def _as_fields(prediction: Prediction[Any]) -> dict[str, Any]:
+    return {"value": prediction.value, "confidence": prediction.confidence, "reasons": list(prediction.reasons)}
 
 
 class Decision(Generic[R]):

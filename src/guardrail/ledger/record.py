@@ -123,7 +123,7 @@ def call_body(  # noqa: C901, PLR0912 - flat, since it is done for every call
             shown["schema"] = same.schema
         if same.inputs == "plain" and extra is not None and "plain" in extra:
             shown["value"] = _plain(extra["plain"])
-    if outcome in _ANSWERS:
+    if outcome in _ANSWERS or (outcome == "late" and (extra is None or "error" not in extra)):  # late, and returned
         if output.__class__ in _EASY or (output.__class__ is float and output - output == 0.0):  # finite
             record["output"] = {"value": output}
         else:
