@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,12 @@ def _beside(name: str):
 
 
 redis_server = _beside("servers").redis_server
+
+
+def pytest_sessionstart() -> None:
+    """Let Ctrl-C interrupt, as some tests ask of it: a shell that starts us in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

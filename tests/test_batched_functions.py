@@ -195,7 +195,13 @@ def test_rows_from_memory_leave_the_others_in_the_same_kind_of_container(given):
         return [float(len(table))] * len(table)
 
     def rows(table):
-        return table[1:] if isinstance(table, list | tuple | np.ndarray) else table[1:3] if not hasattr(table, "iloc") else table.iloc[1:]
+        return (
+            table[1:]
+            if isinstance(table, list | tuple | np.ndarray)
+            else table[1:3]
+            if not hasattr(table, "iloc")
+            else table.iloc[1:]
+        )
 
     part = rows(given)
     assert predict(part) == [2.0, 2.0]
@@ -1262,7 +1268,8 @@ def test_the_digest_of_a_vector_is_the_same_for_a_row_as_for_a_call(home):
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tables=strategies.lists(
-        strategies.lists(strategies.tuples(strategies.integers(-1, 4), strategies.sampled_from([0.1, 0.9])), max_size=8), max_size=4
+        strategies.lists(strategies.tuples(strategies.integers(-1, 4), strategies.sampled_from([0.1, 0.9])), max_size=8),
+        max_size=4,
     ),
     as_frame=strategies.booleans(),
 )

@@ -88,7 +88,8 @@ PUBLIC = [
 ]
 
 HEAVY = ("cachetools", "opentelemetry", "orjson", "pydantic", "rich", "sqlalchemy", "structlog", "tenacity", "typer")
-FOR_ONE_PACKAGE = {"store/redis_connections.py"}  # modules that are imported inside functions only
+# Modules about one package: nothing of ours imports them, but inside a function.
+FOR_ONE_PACKAGE = {"integrations/fastapi.py", "store/redis_connections.py"}
 OPTIONAL = {
     "IPython", "cloudpickle", "fastapi", "httpx", "joblib", "numpy", "pandas", "polars", "pyarrow", "redis", "requests",
     "sklearn", "starlette",

@@ -120,11 +120,11 @@ def _next_steps(first: Scored, opened: int) -> None:
     told = next((d for d in first if d.ticket is not None), first[0])
     if told.ticket is not None:
         short = told.ticket.id[-8:]
-        report.say(f"  {guardrail} review list")
-        report.say(f"  {guardrail} review show {short}")
-        report.say(f"  {guardrail} review decide {short} approve      (then run this again: the answer is used)")
+        report.command(f"{guardrail} review list")
+        report.command(f"{guardrail} review show {short}")
+        report.command(f"{guardrail} review decide {short} approve      (then run this again: the answer is used)")
     report.say("What was decided, why, and whether all is well:")
-    report.say(f"  {guardrail} tail · {guardrail} show {told.business_id} · {guardrail} doctor")
+    report.command(f"{guardrail} tail · {guardrail} show {told.business_id} · {guardrail} doctor")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ def say(text: str = "") -> None:
     console.print(text)
 
 
+def command(text: str) -> None:
+    """Print what can be typed, in one piece however long the paths are."""
+    console.print(f"  {text}", soft_wrap=True)
+
+
 def endings(title: str, passes: dict[str, Sequence[Decision[Any]]]) -> None:
     """Print how the calls of each pass ended and how long they took."""
     table = Table(title=title, title_justify="left", title_style="bold")

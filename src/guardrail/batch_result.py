@@ -156,7 +156,9 @@ class Batch(Generic[R]):
         try:
             import pandas as pd  # noqa: PLC0415 - for those who use it
         except ImportError:
-            raise ConfigError("to_frame() makes a pandas DataFrame", hint="pip install pandas, or iterate over the batch") from None
+            raise ConfigError(
+                "to_frame() makes a pandas DataFrame", hint="pip install pandas, or iterate over the batch"
+            ) from None
         index = pd.RangeIndex(len(self)) if self._index is None else self._index
         tickets: list[str | None] = [None] * len(self)
         errors: list[str | None] = [None] * len(self)

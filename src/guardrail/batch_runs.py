@@ -311,7 +311,9 @@ def _never() -> bool:
 
 def _rare(extra: Mapping[str, Any], error: Exception | None) -> dict[str, Any] | None:
     """Return what a call's entry says beyond the usual, as a Batch keeps it."""
-    rare = {name: extra[name] for name in ("ticket", "reasons", "stop_reason", "stages", "would", "business_id") if extra.get(name)}
+    rare = {
+        name: extra[name] for name in ("ticket", "reasons", "stop_reason", "stages", "would", "business_id") if extra.get(name)
+    }
     if error is not None:
         rare["error"] = error
     span = extra.get("span")

@@ -19,15 +19,18 @@ R = TypeVar("R")
 
 @overload
 def batch(  # pyright: ignore[reportOverlappingOverload]  # a coroutine function is a function too; the first that fits is meant
-    fn: Callable[..., Coroutine[Any, Any, R]], rows: Any, *, workers: int = 1, progress: bool | None = None, chunk: int | None = None
+    fn: Callable[..., Coroutine[Any, Any, R]],
+    rows: Any,
+    *,
+    workers: int = 1,
+    progress: bool | None = None,
+    chunk: int | None = None,
 ) -> Coroutine[Any, Any, Batch[R]]: ...
 @overload
 def batch(
     fn: Callable[..., R], rows: Any, *, workers: int = 1, progress: bool | None = None, chunk: int | None = None
 ) -> Batch[R]: ...
-def batch(
-    fn: Callable[..., Any], rows: Any, *, workers: int = 1, progress: bool | None = None, chunk: int | None = None
-) -> Any:
+def batch(fn: Callable[..., Any], rows: Any, *, workers: int = 1, progress: bool | None = None, chunk: int | None = None) -> Any:
     """Call a guarded function for every row and return what became of each, in the order of the rows.
 
     A row that fails, is refused or goes to people does not stop the others. A function with one required parameter is given
@@ -55,7 +58,12 @@ def batch(
     if guard.kind in ("stream", "astream"):
         raise ConfigError("a generator has no one answer for a row", guard=guard.name, hint="iterate it for each row")
     for name, number in (("workers", workers), ("chunk", chunk)):
-        if isinstance(number, bool) or not (isinstance(number, int) or (name == "chunk" and number is None)) or (number or 1) < 1 or number == 0:
+        if (
+            isinstance(number, bool)
+            or not (isinstance(number, int) or (name == "chunk" and number is None))
+            or (number or 1) < 1
+            or number == 0
+        ):
             raise ConfigError(f"{name} of batch() must be a whole number of 1 or more", hint=f"write {name}=4")
     if progress not in (None, True, False):
         raise ConfigError("progress of batch() must be True, False or None", hint="leave progress out")

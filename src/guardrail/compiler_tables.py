@@ -86,9 +86,7 @@ class TableAssembly(Assembly):
         returns = guard.parts["returns"]
         item = item_type(returns)
         predicts = (get_origin(item) or item) is Prediction
-        plan = Plan(
-            guard.fn, self.facts._replace(returns_prediction=predicts), snapshot=snapshot, summarise=self._summarise()
-        )
+        plan = Plan(guard.fn, self.facts._replace(returns_prediction=predicts), snapshot=snapshot, summarise=self._summarise())
         at_least = None if confidence is None else confidence.at_least
         known = self._gate(at_least, review, [])
         gate = RowsGate(at_least, self.get("fallback"), None if known is None else known.memory, review)

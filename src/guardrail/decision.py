@@ -77,11 +77,13 @@ class Prediction(Generic[R]):
         from pydantic_core import core_schema  # noqa: PLC0415 - imported already, by who asks
 
         of = get_args(source)
-        fields = core_schema.typed_dict_schema({
-            "value": core_schema.typed_dict_field(handler.generate_schema(of[0]) if of else core_schema.any_schema()),
-            "confidence": core_schema.typed_dict_field(core_schema.float_schema()),
-            "reasons": core_schema.typed_dict_field(core_schema.list_schema(core_schema.str_schema()), required=False),
-        })
+        fields = core_schema.typed_dict_schema(
+            {
+                "value": core_schema.typed_dict_field(handler.generate_schema(of[0]) if of else core_schema.any_schema()),
+                "confidence": core_schema.typed_dict_field(core_schema.float_schema()),
+                "reasons": core_schema.typed_dict_field(core_schema.list_schema(core_schema.str_schema()), required=False),
+            }
+        )
         made = core_schema.no_info_after_validator_function(lambda found: cls(**found), fields)
         return core_schema.json_or_python_schema(
             made,

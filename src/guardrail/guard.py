@@ -126,6 +126,7 @@ class Guard:
 
         with self.lock:
             if self.planned is None:
+                registry.add(self)
                 self.planned = compiler.compile_plan(self)
             return self.planned
 

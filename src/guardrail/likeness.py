@@ -83,7 +83,11 @@ def _array_maker(empty: Any) -> Make:
             made = np.asarray(list(items), dtype=dtype).reshape(len(items), *empty.shape[1:])
         except (TypeError, ValueError, OverflowError):
             made = None
-        if made is not None and made.dtype.kind == empty.dtype.kind and (made.ndim > 1 or _all_same(ArrayTable(made).rows(), items)):
+        if (
+            made is not None
+            and made.dtype.kind == empty.dtype.kind
+            and (made.ndim > 1 or _all_same(ArrayTable(made).rows(), items))
+        ):
             return made
         made = np.empty(len(items), dtype=object)
         for at, item in enumerate(items):

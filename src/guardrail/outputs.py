@@ -95,7 +95,9 @@ def _numbers(items: Sequence[Any]) -> list[float]:
 def _outputs(result: Any, asked: Any, count: int) -> Outputs:
     table = table_of(result)
     if table is None:
-        raise InvalidOutput(f"the answer is of type {type(result).__name__}: not one output per row", policy="validate", hint=_HINT)
+        raise InvalidOutput(
+            f"the answer is of type {type(result).__name__}: not one output per row", policy="validate", hint=_HINT
+        )
     if len(table) != count:
         raise InvalidOutput(f"the answer has {len(table):,} outputs for {count:,} rows", policy="validate", hint=_HINT)
     if table.index is not None:

@@ -29,7 +29,9 @@ class Progress:
                 warnings.simplefilter("ignore")
                 from tqdm.auto import tqdm  # noqa: PLC0415 - only where there is a bar
 
-            self._bar = tqdm(total=total, desc=what, unit=" rows", delay=0 if wanted else DELAY, file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total, desc=what, unit=" rows", delay=0 if wanted else DELAY, file=sys.stderr, dynamic_ncols=True
+            )
 
     def advance(self, outcomes: list[Outcome]) -> None:
         """Count some rows, each by how it ended."""

@@ -83,10 +83,12 @@ def reconfigure() -> None:
 
 
 def reset() -> None:
-    """Forget all state by name, and have every living guard begin with new state."""
+    """Forget all state by name; every living guard begins with new state, and is known again from its next call on."""
+    living = guards()
     with _lock:
         _states.clear()
-    for guard in guards():
+        _guards.clear()
+    for guard in living:
         guard.renew()
 
 

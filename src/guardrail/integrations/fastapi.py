@@ -104,7 +104,8 @@ def install(app: Starlette, *, prefix: str | None = "", principal: Who | None = 
     app.state.guardrail = True
     path = None if prefix is None else f"{prefix}/tickets"
     if GuardrailError not in app.exception_handlers:
-        app.add_exception_handler(GuardrailError, _Handler(path))
+        handler: Any = _Handler(path)  # of both kinds at once: for requests and for websockets
+        app.add_exception_handler(GuardrailError, handler)
     # Last in the list is innermost: what the application's own middleware finds out is there for `principal`.
     app.user_middleware.append(Middleware(_Entrance, application=app, principal=principal))
     if path is not None:
@@ -265,7 +266,10 @@ def _ticket(ticket_id: str) -> Response:
 def _add_ticket_route(app: Starlette, path: str) -> None:
     fastapi = sys.modules.get("fastapi")
     if fastapi is not None and isinstance(app, fastapi.FastAPI):
-        app.add_api_route(path, _ticket, methods=["GET"], name="guardrail_ticket", summary="State of a ticket", tags=["review"])
+        documented: Any = app
+        documented.add_api_route(
+            path, _ticket, methods=["GET"], name="guardrail_ticket", summary="State of a ticket", tags=["review"]
+        )
     else:
         app.router.routes.append(Route(path, lambda request: _ticket(request.path_params["ticket_id"]), methods=["GET"]))
 

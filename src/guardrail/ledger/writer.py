@@ -18,6 +18,7 @@ from guardrail import clock, lifecycle, notices
 from guardrail.errors import AuditUnavailable, ConfigError
 from guardrail.ledger.queued import Event, Losses, Mark, Pledge
 from guardrail.ledger.schema import OWN
+from guardrail.store import forks
 
 if TYPE_CHECKING:
     from guardrail.ledger.commit import Committer
@@ -229,18 +230,20 @@ def _release_bell() -> None:
 
 def _run() -> None:
     global parked  # noqa: PLW0603
-    from guardrail import control  # noqa: PLC0415 - needed only on this thread
-
     bell = _bell
-    committer = _the_committer()
+    with forks.apart():  # a child that is forked in the middle of an import could never import that module
+        from guardrail import control  # noqa: PLC0415 - needed only on this thread
+
+        committer = _the_committer()
     busy = looked = clock.now()
     while not _ending and bell is _bell:
         now = clock.now()
-        if _round(committer):
-            busy = now
-        if now - looked >= _LOOK:
-            looked = now
-            _quietly("control", control.poll)
+        with forks.apart():
+            if _round(committer):
+                busy = now
+            if now - looked >= _LOOK:
+                looked = now
+                _quietly("control", control.poll)
         if entries:
             continue
         if committer.waiting:

@@ -95,7 +95,9 @@ class Tabular:
     def leave(self, call: Call) -> Asks | None:
         """Judge the outputs and end every row."""
         state = call.table
-        if state is None or (call.error is not None and (not isinstance(call.error, Exception) or isinstance(call.error, _STOPS))):
+        if state is None or (
+            call.error is not None and (not isinstance(call.error, Exception) or isinstance(call.error, _STOPS))
+        ):
             call.table = None
             return None
         return self._end(call, state)
@@ -212,8 +214,10 @@ class Tabular:
             if len(outcomes) == 1:
                 call.outcome = outcomes.pop() or "answered"
             return
-        if state.whole is not None and len(state.errors) == state.count and all(
-            error is state.whole for error in state.errors.values()
+        if (
+            state.whole is not None
+            and len(state.errors) == state.count
+            and all(error is state.whole for error in state.errors.values())
         ):
             call.error = state.whole  # nothing was said of any row: it is the call that ended so
             return
@@ -228,7 +232,6 @@ class Tabular:
             hint="batch(predict, rows) returns every answer there is, and what became of each row",
         )
         call.error.__cause__ = state.whole
-
 
     @staticmethod
     def _sureness(state: State) -> list[float | None]:

@@ -176,4 +176,3 @@ def _refusal(problem: Exception, check: Check, where: str, guard: str) -> Except
         return problem
     text, hint = explain(problem, check, where)
     return InvalidInput(text, guard=guard, policy="validate", hint=hint)
-

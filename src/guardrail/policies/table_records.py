@@ -49,9 +49,7 @@ def record_rows(call: Call, state: State, plan: Plan, took: float, batch: Batch[
     snapshots = state.snapshots
     digests = None if state.digests is None else dict(zip(state.pending, state.digests, strict=True))
     room = True
-    for place, (seq, outcome, value, sure) in enumerate(
-        zip(state.seqs, state.outcomes, state.values, state.sure, strict=True)
-    ):
+    for place, (seq, outcome, value, sure) in enumerate(zip(state.seqs, state.outcomes, state.values, state.sure, strict=True)):
         attempts = call.attempts if asked[place] else 0
         facts, told = rare.get(place, (shared, None))
         snapshot = None if snapshots is None else snapshots[place]

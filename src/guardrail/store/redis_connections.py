@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - else the first lookup of a host imports it, on a thread that a fork would leave behind
 import threading
 from collections import deque
 from collections.abc import Callable
