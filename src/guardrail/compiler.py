@@ -161,7 +161,7 @@ class Assembly:
         self.snapshot = self._snapshot(Snapshot, guard.parts.get("annotations", {}), self.get("audit").business_id)
         confidence: Confidence | None = self.get("confidence")
         at_least = None if confidence is None else confidence.at_least
-        review = self.get("review") or (Review() if at_least is not None and not self.get("fallback") else None)
+        review = self.get("review") or (Review() if at_least is not None else None)
         keepers: list[Callable[[Call], None]] = []
         gate = self._gate(at_least, review, keepers)
         binding = self._binding()

@@ -36,7 +36,7 @@ class TableAssembly(Assembly):
         confidence: Confidence | None = self.get("confidence")
         at_least = None if confidence is None else confidence.at_least
         fallback = self.get("fallback")
-        review = self.get("review") or (Review() if at_least is not None and not fallback else None)
+        review = self.get("review") or (Review() if at_least is not None else None)
         job = self._job(confidence, review)
         binding, inside = self._binding(), self._inside()
         policies: list[Any] = []

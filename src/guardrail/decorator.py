@@ -142,8 +142,8 @@ def _local_names(fn: Any) -> dict[str, Any]:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the caller's names without building a traceback
     while frame is not None and wanted:
         if frame.f_globals is getattr(fn, "__globals__", None) and frame.f_locals is not frame.f_globals:
-            for name in wanted & frame.f_locals.keys():
-                found[name] = frame.f_locals[name]
+            names = frame.f_locals  # from Python 3.13 on a view of the frame, and no dict
+            found.update({name: names[name] for name in wanted if name in names})
             wanted -= found.keys()
         frame = frame.f_back
     return found
