@@ -139,6 +139,6 @@ class TableAssembly(Assembly):
         parts, kin = self.guard.parts, self.guard.kin
         caching: RowCache | None = parts.get("cache")
         if caching is None or caching.option != option:
-            shared = None if kin is None or "cache" in self.guard.changed() else kin.parts.get("cache")
+            shared = None if kin is None or self.guard.changed() & {"cache", "version"} else kin.parts.get("cache")
             caching = parts["cache"] = shared or RowCache(option, Rows(option.size, option.max_bytes))
         return caching

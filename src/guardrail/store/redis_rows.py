@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEAST_SECONDS: Final = 0.001  # with less time left it is not worth asking
 MUCH: Final = 3600.0  # seconds that a call has that has no deadline
-FIRST_PAUSE: Final = 0.25  # seconds in which a server that failed is not asked again; doubled at each further failure
+FIRST_PAUSE: Final = 0.1  # seconds in which a server that failed is not asked again; doubled at each further failure
 LONGEST_PAUSE: Final = 5.0
 _FORGET_SECONDS: Final = 5.0
 _PAGE: Final = 1000  # keys
