@@ -226,9 +226,10 @@ def parameters(thing):
 
 def known_keywords():
     from guardrail import testing
+    from guardrail.integrations.fastapi import install
     from guardrail.review import queue
 
-    things = [getattr(guardrail, name) for name in guardrail.__all__]
+    things = [install, *(getattr(guardrail, name) for name in guardrail.__all__)]
     things += [getattr(module, name) for module in (testing, queue) for name in module.__all__]
     things += [getattr(queue.Queue, name) for name in ("list", "show", "decide", "cancel")]
     return {*CHECKS, *LATER, *TABLE, "sinks", "routes", "guards", *(name for thing in things for name in parameters(thing))}
