@@ -358,6 +358,18 @@ def test_with_options_is_memoised_and_shares_what_it_does_not_change():
             with_options(predict, **weaker)
 
 
+def test_another_version_never_serves_the_answers_of_the_first():
+    """Neither from the cache of calls nor from that of rows."""
+    single = guarded(lambda x: [x], name="versions", version="1", cache="1h")
+    table = guarded(lambda rows: [row * 2 for row in rows], name="tables", version="1", cache="1h", batch=True)
+    for fn, question in ((single, 3), (table, [1, 2])):
+        again = with_options(fn, version="2")
+        fn(question), again(question)
+        assert guard_of(fn).version == "1"
+        assert guard_of(again).version == "2"
+        assert [decision.outcome for decision in guard_of(fn).last() if decision.version == "2"].count("cached") == 0
+
+
 def test_decide_returns_for_every_exception():
     """An answer, a refusal and a failure are all decisions; a wrong shape and a ConfigError are not."""
     predict = guarded(plain)

@@ -124,7 +124,8 @@ def _next_steps(first: Scored, opened: int) -> None:
         report.command(f"{guardrail} review show {short}")
         report.command(f"{guardrail} review decide {short} approve      (then run this again: the answer is used)")
     report.say("What was decided, why, and whether all is well:")
-    report.command(f"{guardrail} tail · {guardrail} show {told.business_id} · {guardrail} doctor")
+    for what in ("tail", f"show {told.business_id}", "doctor"):
+        report.command(f"{guardrail} {what}")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,6 @@ def test_the_tickets_can_be_decided_and_a_second_run_uses_the_answer(first_run, 
 
 
 def test_without_a_terminal_there_are_no_colours(first_run):
-    """What is printed into a file is plain text, no wider than a page."""
+    """What is printed into a file is plain text, no wider than a page but for what can be typed, which no line break cuts."""
     assert "\x1b" not in first_run
-    assert max(map(len, first_run.splitlines())) <= 100
+    assert max(len(line) for line in first_run.splitlines() if "/guardrail " not in line) <= 100
