@@ -71,8 +71,11 @@ class Call:
     lease: Any = None
     permit: Any = None  # of the concurrency limit; it knows by itself whether it is still out
     tries: Any = None  # what the retry policy remembers between the attempts of one call
-    flight: Any = None
-    flown: Any = None
+    leads = False  # whether it is finding out what others may be asking at the same time
+    landed: Any = None  # of who leads, a Future: made by the first that follows, since most calls have no follower
+    flown: Any = None  # the row that keeps the answer
+    crashed: Exception | None = None  # the function's own error, for those who follow
+    stale: Any = None  # an old row, served if the function fails
     shared: Any = None  # what it asks of a cache that processes share
     misshapen = False  # Python refused the arguments: no record
     opens: Any = None  # of a generator: turns a function into one that starts it and gives the first item

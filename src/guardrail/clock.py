@@ -20,6 +20,7 @@ sleep = time.sleep
 asleep = asyncio.sleep
 _dice: Final = _random.Random()  # noqa: S311 - jitter, not secrets; of our own, so that the user's seeds stay theirs
 chance = _dice.random
+bits = _dice.getrandbits
 
 Duration = str | int | float | timedelta
 

@@ -21,6 +21,7 @@ Memo = dict[int, Any]  # by id, as in copy.deepcopy, with which it is shared
 Copy = Callable[[Any, Memo], Any]
 
 _MOST_CLASSES: Final = 4096
+_flat: Final = SCALARS.issuperset
 _NUMBERS: Final = {NoneType: 16, bool: 28, int: 32, float: 24, complex: 32}  # bytes
 _FLAT_COPIES: Final[dict[type, Callable[[Any], Any]]] = {list: list, dict: dict, set: set}
 
@@ -35,8 +36,10 @@ def freeze(value: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
         Unkeyable: It cannot be copied: it holds a lock, a file, a generator or the like.
     """
     cls = type(value)
-    if cls is Prediction and _is_flat(value):
-        return value, None, 200 + sys.getsizeof(value.value)
+    if cls is Prediction:
+        inner, reasons = value.value, value.reasons
+        if type(inner) in SCALARS and type(value.confidence) in SCALARS and (not reasons or _flat(map(type, reasons))):
+            return value, None, 200 + sys.getsizeof(inner)
     size = _NUMBERS.get(cls)
     if size is not None:
         return value, None, size
@@ -56,15 +59,6 @@ def freeze(value: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
         # Not chained: the text of a foreign exception may show the value.
         why = f"which cannot be copied for each reader: {type(error).__name__}"
         raise Unkeyable("the answer", cls.__name__, why) from None
-
-
-def _is_flat(prediction: Prediction[Any]) -> bool:
-    reasons = prediction.reasons
-    return (
-        type(prediction.value) in SCALARS
-        and type(prediction.confidence) in SCALARS
-        and (not reasons or SCALARS.issuperset(map(type, reasons)))
-    )
 
 
 def copied(value: Any, memo: Memo) -> Any:

@@ -80,19 +80,6 @@ class Cache(Frozen):
         return option if option is None or isinstance(option, cls) else cls(option)
 
 
-class Flight:
-    """One call that is finding out, for all who ask the same meanwhile."""
-
-    __slots__ = ("call", "error", "landed", "row", "stale")
-
-    def __init__(self, call: Call, stale: Row | None) -> None:
-        self.call = call
-        self.stale = stale
-        self.landed: Future[None] | None = None  # made by the first follower: most flights have none
-        self.row: Row | None = None
-        self.error: Exception | None = None
-
-
 class Caching:
     """The cache of one function object.
 
@@ -113,7 +100,7 @@ class Caching:
         self.rows = rows
         self._ttl = option.ttl
         self._jitter = option.ttl * option.jitter
-        self.flights: dict[Any, Flight] = {}
+        self.flights: dict[Any, Call] = {}  # by key, the call that is finding out, for all who ask the same meanwhile
         self.lock = threading.RLock()  # over a flight's Future only, never over the call; a coroutine may be dropped inside it
 
     def enter(self, call: Call) -> Turn:
@@ -133,74 +120,80 @@ class Caching:
                 row = None
             elif key in self.flights:
                 return self._answer(call, row, "stale")
-        return self.board(call, key, row)
+            call.stale = row
+        leader = self.flights.setdefault(key, call)
+        if leader is call:
+            call.leads = True
+            return None
+        return self._behind(call, key, leader)
 
-    def board(self, call: Call, key: Any, stale: Row | None) -> Turn:
+    def board(self, call: Call, key: Any) -> Turn:
         """Lead the flight for a key, or follow the call that leads it."""
-        mine = Flight(call, stale)
-        flight = self.flights.setdefault(key, mine)
-        if flight is mine:
-            call.flight = mine
+        leader = self.flights.setdefault(key, call)
+        if leader is call:
+            call.leads = True
             return None
-        if _leads(flight.call, call):  # recursion never waits for itself
-            return None
-        return self._follow(call, key, flight)
+        return self._behind(call, key, leader)
 
-    def _follow(self, call: Call, key: Any, flight: Flight) -> Asks:
+    def _behind(self, call: Call, key: Any, leader: Call) -> Turn:
+        if _around(leader, call):  # recursion never waits for itself
+            return None
+        return self._follow(call, key, leader)
+
+    def _follow(self, call: Call, key: Any, leader: Call) -> Asks:
         while True:
-            if not (yield Wait(self._landing(key, flight), call.deadline)):
+            if not (yield Wait(self._landing(key, leader), call.deadline)):
                 raise BudgetExceeded("the deadline passed while another call was answering the same question", policy="budget")
-            if flight.row is not None:
-                return self._answer(call, flight.row, "cached")
-            if flight.error is not None:
-                twin = without_frames(flight.error)
-                raise twin if type(twin) is type(flight.error) else flight.error
-            mine = Flight(call, None)
-            flight = self.flights.setdefault(key, mine)
-            if flight is mine:  # the leader was cancelled, refused or out of time: one who waited takes over
-                call.flight = mine
+            if leader.flown is not None:
+                return self._answer(call, leader.flown, "cached")
+            if leader.crashed is not None:
+                twin = without_frames(leader.crashed)
+                raise twin if type(twin) is type(leader.crashed) else leader.crashed
+            leader = self.flights.setdefault(key, call)
+            if leader is call:  # the leader was cancelled, refused or out of time: one who waited takes over
+                call.leads = True
                 return None
 
     def _answer(self, call: Call, row: Row, outcome: str) -> str:
-        call.result = row.answer()
+        call.result = row.kept if row.thaw is None else row.thaw(row.kept)
         call.confidence = row.confidence
         call.outcome = outcome
         return ANSWERED
 
-    def _landing(self, key: Any, flight: Flight) -> Future[None]:
+    def _landing(self, key: Any, leader: Call) -> Future[None]:
         with self.lock:
-            if flight.landed is None:
-                flight.landed = Future()
-            if self.flights.get(key) is not flight and not flight.landed.done():
-                flight.landed.set_result(None)
-        return flight.landed
+            landed: Future[None] | None = leader.landed
+            if landed is None:
+                landed = leader.landed = Future()
+            if self.flights.get(key) is not leader and not landed.done():
+                landed.set_result(None)
+        return landed
 
     def leave(self, call: Call) -> Turn:
         """Land: tell those who follow, and serve stale where the function failed and that is allowed."""
-        flight = call.flight
-        if flight is None:
+        if not call.leads:
             return None
         error = call.error
         if error is None:
             expires = clock.now() + self._ttl - self._jitter * clock.chance()
-            flight.row = call.flown = self.rows.row_of(call.result, call.confidence, expires, call.plan.name)
+            call.flown = self.rows.row_of(call.result, call.confidence, expires, call.plan.name)
         elif isinstance(error, Exception) and not isinstance(error, GuardrailError):
-            flight.error = error
-        self.land(call, flight)
-        if flight.stale is not None and isinstance(error, Exception) and call.plan.recoverable(error):
+            call.crashed = error
+        self.land(call)
+        if call.stale is not None and isinstance(error, Exception) and call.plan.recoverable(error):
             call.error = None
             call.reasons = (*call.reasons, f"served stale: {type(error).__name__}")
-            self._answer(call, flight.stale, "stale")
+            self._answer(call, call.stale, "stale")
         return None
 
-    def land(self, call: Call, flight: Flight) -> None:
+    def land(self, call: Call) -> None:
         """End a call's flight, and wake those who follow."""
-        call.flight = None
+        call.leads = False
         self.flights.pop(call.key, None)
-        if flight.landed is not None:
+        if call.landed is not None:
             with self.lock:
-                if not flight.landed.done():
-                    flight.landed.set_result(None)
+                if not call.landed.done():
+                    call.landed.set_result(None)
 
     def keep(self, call: Call) -> None:
         """Store a fresh, confident answer; called at the end, when the outcome is known."""
@@ -208,7 +201,7 @@ class Caching:
             self.rows.put(call.key, call.flown)
 
 
-def _leads(leader: Call, call: Call | None) -> bool:
+def _around(leader: Call, call: Call | None) -> bool:
     while call is not None:
         if call is leader:
             return True

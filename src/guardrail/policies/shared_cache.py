@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from guardrail import clock
@@ -21,9 +21,6 @@ from guardrail.errors import BudgetExceeded
 from guardrail.policies.cache import Cache, Caching
 from guardrail.policies.rows import Rows
 from guardrail.policies.shared_answers import MOST_BYTES, Answers, Kept
-
-if TYPE_CHECKING:
-    from guardrail.policies.cache import Flight
 
 LEASE_SECONDS: Final = 30.0  # the longest; a call with a deadline has until then
 _GRACE: Final = 0.05  # seconds that a lease outlives its call's deadline
@@ -104,30 +101,29 @@ class SharedCaching(Caching):
             return super().enter(call)
         # In braces what decides on a cluster's shard: row and lease stand on one.
         call.shared = Question(f"{self.prefix}{{{hashlib.blake2b(key, digest_size=32).hexdigest()}}}")
-        turn = self.board(call, call.key, None)
-        return turn if call.flight is None else self._find_out(call)
+        turn = self.board(call, call.key)
+        return self._find_out(call) if call.leads else turn
 
-    def _follow(self, call: Call, key: Any, flight: Flight) -> Asks:
+    def _follow(self, call: Call, key: Any, leader: Call) -> Asks:
         if call.shared is not None and self.option.stale_for:
             reply = yield self._do(call, "peek", (call.shared.row,), (MOST_BYTES,), call.deadline)
             row = self._read(call, reply)
             if row is not None:
                 return self._answer_with(call, *row)
-        turn = yield from super()._follow(call, key, flight)
-        if call.shared is not None and call.flight is not None:  # the leader has no answer: this call takes over
+        turn = yield from super()._follow(call, key, leader)
+        if call.shared is not None and call.leads:  # the leader has no answer: this call takes over
             turn = yield from self._find_out(call)
         return turn
 
     def _find_out(self, call: Call) -> Asks:
         """Ask the store on behalf of all who follow this flight."""
-        flight = call.flight
         try:
             turn = yield from self._ask(call, call.shared)
         except BaseException:
-            self.land(call, flight)
+            self.land(call)
             raise
         if turn is ANSWERED:
-            self.land(call, flight)
+            self.land(call)
         return turn
 
     def _ask(self, call: Call, mine: Question) -> Asks:
@@ -151,7 +147,7 @@ class SharedCaching(Caching):
             if word == "lead":
                 mine.until = asked + lease / 1000
                 if stale is not None:
-                    call.flight.stale = self.rows.row_of(stale.answer, stale.confidence, 0.0, call.plan.name)
+                    call.stale = self.rows.row_of(stale.answer, stale.confidence, 0.0, call.plan.name)
                 return None
             if word != "wait":
                 return None  # the store is no help: this process finds out by itself
@@ -195,9 +191,8 @@ class SharedCaching(Caching):
         return (kept, "stale") if self.option.stale_for else None
 
     def _answer_with(self, call: Call, kept: Kept, outcome: str) -> str:
-        flight = call.flight
-        if flight is not None and flight.landed is not None and outcome == "cached":
-            flight.row = self.rows.row_of(kept.answer, kept.confidence, 0.0, call.plan.name)
+        if call.leads and call.landed is not None and outcome == "cached":
+            call.flown = self.rows.row_of(kept.answer, kept.confidence, 0.0, call.plan.name)
         call.result = kept.answer
         call.confidence = kept.confidence
         call.outcome = outcome
