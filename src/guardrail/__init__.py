@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from guardrail.batches import Batch, batch
     from guardrail.call import Principal, Stage, acting_as, check_deadline, remaining, stage
+    from guardrail.clock import Duration
     from guardrail.decision import Decision, Outcome, Prediction
     from guardrail.decorator import (
+        Decorator,
         audited,
         budgeted,
         cached,
@@ -48,9 +50,9 @@ if TYPE_CHECKING:
     from guardrail.policies.fallback import Fallback, last_good
     from guardrail.policies.limit import Limit
     from guardrail.policies.retry import Retry
-    from guardrail.policies.review import Review
+    from guardrail.policies.review import Review, Trigger
     from guardrail.review.ticket import Ticket
-    from guardrail.spec import UNSET
+    from guardrail.spec import UNSET, ModeName, Options
     from guardrail.using import (
         configure,
         decide,
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "batches": ("Batch", "batch"),
     "call": ("Principal", "Stage", "acting_as", "check_deadline", "remaining", "stage"),
+    "clock": ("Duration",),
     "decision": ("Decision", "Outcome", "Prediction"),
     "errors": (
         "AccessDenied", "AssumptionBroken", "AuditUnavailable", "BudgetExceeded", "CircuitOpen", "ConfigError", "Deferred",
@@ -74,7 +77,8 @@ _HOMES = {
     ),
     "guard": ("Guard",),
     "decorator": (
-        "audited", "budgeted", "cached", "circuit_broken", "confident", "guarded", "limited", "retried", "validated",
+        "Decorator", "audited", "budgeted", "cached", "circuit_broken", "confident", "guarded", "limited", "retried",
+        "validated",
     ),
     "markers": ("AllowNaN", "BusinessId", "PII", "Rows", "Secret", "Subject"),
     "policies.audit": ("Audit", "Owner"),
@@ -85,9 +89,9 @@ _HOMES = {
     "policies.fallback": ("Fallback", "last_good"),
     "policies.limit": ("Limit",),
     "policies.retry": ("Retry",),
-    "policies.review": ("Review",),
+    "policies.review": ("Review", "Trigger"),
     "review.ticket": ("Ticket",),
-    "spec": ("UNSET",),
+    "spec": ("UNSET", "ModeName", "Options"),
     "using": (
         "configure", "decide", "feedback", "flush", "guard_of", "last_decision", "shutdown", "warm", "with_options",
     ),
@@ -95,13 +99,14 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "PII", "UNSET", "AccessDenied", "AllowNaN", "AssumptionBroken", "Audit", "AuditUnavailable", "Batch", "Breaker", "Budget",
-    "BudgetExceeded", "BusinessId", "Cache", "CircuitOpen", "Confidence", "ConfigError", "Decision", "Deferred", "Fallback",
-    "Guard", "GuardrailError", "InvalidInput", "InvalidOutput", "Limit", "LimitExceeded", "NotApproved", "Outcome", "Owner",
-    "PartialBatch", "Prediction", "Principal", "Refused", "Retry", "Review", "ReviewUnavailable", "Rows", "Secret", "Stage",
-    "Stopped", "Subject", "Ticket", "acting_as", "audited", "batch", "budgeted", "cached", "check_deadline", "circuit_broken",
-    "confident", "configure", "decide", "feedback", "flush", "guard_of", "guarded", "last_decision", "last_good", "limited",
-    "remaining", "retried", "shutdown", "stage", "validated", "warm", "with_options",
+    "PII", "UNSET", "AccessDenied", "AllowNaN", "AssumptionBroken", "Audit", "AuditUnavailable", "Batch", "Breaker",
+    "Budget", "BudgetExceeded", "BusinessId", "Cache", "CircuitOpen", "Confidence", "ConfigError", "Decision",
+    "Decorator", "Deferred", "Duration", "Fallback", "Guard", "GuardrailError", "InvalidInput", "InvalidOutput",
+    "Limit", "LimitExceeded", "ModeName", "NotApproved", "Options", "Outcome", "Owner", "PartialBatch", "Prediction",
+    "Principal", "Refused", "Retry", "Review", "ReviewUnavailable", "Rows", "Secret", "Stage", "Stopped", "Subject",
+    "Ticket", "Trigger", "acting_as", "audited", "batch", "budgeted", "cached", "check_deadline", "circuit_broken",
+    "confident", "configure", "decide", "feedback", "flush", "guard_of", "guarded", "last_decision", "last_good",
+    "limited", "remaining", "retried", "shutdown", "stage", "validated", "warm", "with_options",
 ]  # fmt: skip
 
 
