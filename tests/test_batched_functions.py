@@ -48,6 +48,7 @@ from guardrail import (
     warm,
     with_options,
 )
+from guardrail import call as calls
 from guardrail.review import queue
 
 
@@ -407,6 +408,22 @@ def test_a_list_of_models_is_received_as_models_from_any_table():
         assert [type(row) for row in asked[-1]] == [Applicant] * 2
     predict(own)
     assert asked[-1][0] is own[0]
+
+
+def test_a_list_of_models_that_is_marked_as_rows_is_judged_row_by_row_too():
+    """`Annotated[list[M], Rows(M)]` says the same twice: one bad row is refused, and not the table."""
+    asked = []
+
+    @guarded(batch=True)
+    def predict(rows: Annotated[list[Applicant], Rows(Applicant)]) -> list[float]:
+        asked.append(rows)
+        return [row.income for row in rows]
+
+    result = batch(predict, [{"income": 1}, {"income": -1}, Applicant(income=3)])
+    assert words(result) == ["answered", "refused", "answered"]
+    assert str(result[1].error) == "rows[1].income: Input should be greater than 0"
+    assert asked == [[Applicant(income=1), Applicant(income=3)]]
+    assert predict(pd.DataFrame({"income": [5.0]})) == [5.0]
 
 
 def test_other_sequences_of_models_keep_their_container():
@@ -1247,6 +1264,20 @@ def test_a_full_queue_of_records_makes_the_rows_wait_not_go_missing(home, monkey
 
     predict(range(5000))
     assert len(records(home, "row")) == 5000
+
+
+def test_the_record_of_a_call_over_a_table_pretends_no_answer(home):
+    """What the rows were answered stands in their own records, and how many ended how goes with the call's."""
+
+    @guarded(batch=True, confidence=0.8)
+    def predict(frame: Frame):
+        return frame["income"] * 2, frame["sure"]
+
+    predict(hard_frame().iloc[:50])
+    assert "output" not in records(home, "call")[0] or "value" not in records(home, "call")[0]["output"]
+    batch(predict, hard_frame())
+    assert last_decision().outcome == "deferred"
+    assert calls.latest.get()[9]["rows"] == {"answered": 962, "deferred": 31, "refused": 7}
 
 
 def test_the_digest_of_a_vector_is_the_same_for_a_row_as_for_a_call(home):

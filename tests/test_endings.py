@@ -26,11 +26,14 @@ from guardrail import (
     Review,
     ReviewUnavailable,
     Stopped,
+    configure,
+    control,
     decide,
     guard_of,
     guarded,
     last_decision,
     last_good,
+    with_options,
 )
 from guardrail.review import queue
 from guardrail.testing import force
@@ -310,3 +313,33 @@ def test_nothing_is_recorded_as_answered_that_was_not():
         decide(predict, 1)
     decide(predict, "x")
     assert guard_of(predict).stats()["outcomes"] == {"deferred": 3, "refused": 1}
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_stopped_guard_says_what_lets_it_run_again(monkeypatch, batch):
+    """A switch is taken back on the command line; an option or a setting has to be changed where it stands."""
+
+    def hint(name, **options):
+        predict = guarded(lambda x: x, name=name, batch=batch, **options)
+        with pytest.raises(Stopped) as caught:
+            predict([1])
+        return caught.value.hint
+
+    assert hint("a", mode="killed") == 'take mode="killed" out of its decorator'
+    monkeypatch.setenv("GUARDRAIL_GUARD__B__MODE", "killed")
+    configure()
+    assert hint("b") == "change GUARDRAIL_GUARD__B__MODE"
+    control.kill("a", "wrong", "ann")
+    control.kill("c d", "wrong", "ann")
+    control.kill("*", "all of them", "ann")
+    assert hint("c d") == "guardrail revive 'c d', and guardrail revive '*'"
+    assert hint("e") == "guardrail revive '*'"
+    control.revive("*", "ann")
+    assert hint("a", mode="killed") == 'guardrail revive a, and take mode="killed" out of its decorator'
+
+
+def test_with_options_opens_no_kill():
+    """The decorator says that it is killed; a caller cannot say otherwise."""
+    predict = guarded(lambda x: x, mode="killed")
+    with pytest.raises(ConfigError, match="kill"):
+        with_options(predict, mode="enforce")

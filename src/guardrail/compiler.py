@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from guardrail.guard import Guard
 
 S = TypeVar("S", bound=Snapshot)
+KILLED: Final = ("mode", "killed")  # an option and its value
 MEMORY_ROWS: Final = 10_000  # of last_good, where there is no cache that says otherwise
 MEMORY_BYTES: Final = 64 * 2**20
 
@@ -80,6 +82,18 @@ def mode_of(guard: Guard) -> tuple[str, str | None]:
     if settings.current().disabled:
         return "off", None
     return mode_name(switched or option), None
+
+
+def how_to_revive(guard: Guard) -> str:
+    """Return what lets a killed guard run again: one thing for each place where it is said."""
+    switches = control.switches()
+    switched = [name for name in (guard.name, control.EVERY) if name in switches and switches[name].killed]
+    steps = [f"guardrail revive {shlex.quote(name)}" for name in switched]
+    given = guard.given.get("mode")
+    if given is not None and given.value == "killed":
+        steps.append(f'take mode="killed" out of its {given.origin}')
+    steps += [f"change {said.where}" for said in settings.current().said(guard.name) if (said.option, said.value) == KILLED]
+    return ", and ".join(steps)
 
 
 def _facts(guard: Guard, mode: str) -> Facts:
@@ -179,7 +193,7 @@ class Assembly:
             if gate is not None:
                 policies.append(gate)
             if mode == "killed":
-                policies.append(Stop(guard.name, self.reason))
+                policies.append(Stop(guard.name, self.reason, how_to_revive(guard)))
             else:
                 caching = self._caching(keepers)
                 policies = [*(settling for each in caching for settling in each.outermost), *policies, *caching]
@@ -362,13 +376,13 @@ class Assembly:
     def _summarise(self) -> Callable[[Any], Any]:
         audit = self.get("audit")
         if audit.durability == "off":
-            return _nothing
+            return nothing
         if self.stream:
-            return _nothing
+            return nothing
         return {"auto": content.summary, "digest": content.digested, "plain": content.shown}[audit.output]
 
 
-def _nothing(_answer: Any) -> tuple[()]:
+def nothing(_answer: Any) -> tuple[()]:
     """Keep nothing of an answer; an empty tuple says that, where None would be an answer."""
     return ()
 

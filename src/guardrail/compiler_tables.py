@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args, get_origin
 
 from guardrail import content
-from guardrail.compiler import ANYTHING, Assembly
+from guardrail.compiler import ANYTHING, Assembly, how_to_revive, nothing
 from guardrail.decision import Prediction
 from guardrail.outputs import item_type
 from guardrail.plan import Plan
@@ -59,7 +59,7 @@ class TableAssembly(Assembly):
             policies += map(Leniently, binding) if mode == "killed" else binding
             policies += [Tabular(job), AllAnswered()]
             if mode == "killed":
-                policies.append(Stop(guard.name, self.reason))
+                policies.append(Stop(guard.name, self.reason, how_to_revive(guard)))
             else:
                 policies += [policy for _, policy in inside]
                 if budget is not None:
@@ -67,7 +67,10 @@ class TableAssembly(Assembly):
                 policies.append(TakenApart(job))
         guard.parts["states"] = self.states
         perform, aside = self._ways() if mode == "enforce" else (None, None)
-        plan = Plan(guard.instead or guard.fn, self.facts, policies, perform=perform, aside=aside, snapshot=job.snapshot)
+        plan = Plan(
+            guard.instead or guard.fn, self.facts, policies, perform=perform, aside=aside, snapshot=job.snapshot,
+            summarise=nothing,  # the answers stand in the records of the rows
+        )  # fmt: skip
         plan.budget = budget
         return plan
 

@@ -249,13 +249,10 @@ def _sinks(*, stdout: bool) -> Iterator[Finding]:
             if sink.path is None:
                 if stdout:
                     StdoutSink().write([line])
-            elif sink.path.exists() and not sink.path.is_file():
-                yield Finding("bad", "sinks", f"{name}: {where} is no ordinary file")
-                continue
             else:
                 with contextlib.closing(FileSink(sink.path)) as file:
                     file.write([line])
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             yield Finding("bad", "sinks", f"{name}: {where} does not take a test line: {_reason(error)}")
         else:
             yield Finding("ok", "sinks", f"{name}: {where} takes a test line")

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from guardrail import registry
 from guardrail.errors import ConfigError
 from guardrail.shape import shape_of
-from guardrail.spec import Given, check, check_together, get
+from guardrail.spec import Given, check_together, get
 
 if TYPE_CHECKING:
     from guardrail.decision import Decision
     from guardrail.plan import Plan
+    from guardrail.settings import Said
 
 Kind = Literal["sync", "async", "stream", "astream"]
 MARK: Final = "__guardrail__"  # the one private attribute on a guarded function
@@ -80,14 +81,11 @@ class Guard:
         Raises:
             ConfigError: They do not go together.
         """
-        from guardrail import settings  # noqa: PLC0415 - settings are read at the first decoration
+        from guardrail import overlay, settings  # noqa: PLC0415 - settings are read at the first decoration
 
-        spec = dict(self.given)
-        for name, (value, origin) in settings.for_guard(self.name).items():
-            if self.kin is not None and name in self.changed():
-                continue
-            spec.update(check({name: value}, origin))
-        check_together(spec, self.kind, self.name)
+        said = settings.current().said(self.name)
+        spec = overlay.overlaid(self.given, said, self.name)
+        self._check_together(spec, said)
         if get(spec, "batch"):
             from guardrail.policies.table_state import place_of  # noqa: PLC0415 - for functions over tables
 
@@ -97,6 +95,18 @@ class Guard:
         self.version = get(spec, "version") or f"auto:{code_hash(self.fn)}"
         self._spec = spec
         self.planned = None
+
+    def _check_together(self, spec: Mapping[str, Given], said: Sequence[Said]) -> None:
+        try:
+            check_together(spec, self.kind, self.name)
+        except ConfigError as problem:
+            if not said:
+                raise
+            check_together(self.given, self.kind, self.name)  # wrong by itself: settings have nothing to do with it
+            named = ", ".join(dict.fromkeys(each.where for each in said))
+            raise ConfigError(
+                f"{named}: with this the options do not go together: {problem.args[0]}", guard=self.name, hint=problem.hint
+            ) from None
 
     def _check_shared(self, spec: Mapping[str, Given]) -> None:
         if not (get(spec, "name") and get(spec, "version")):

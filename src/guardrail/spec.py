@@ -222,6 +222,6 @@ def check_together(spec: Mapping[str, Given], kind: str, guard: str) -> None:
     ):
         refuse("unsure answers would have nowhere to go", 'add "low" to Review(on=...), or a fallback')
     if review is not None and review.on_expiry == "fallback" and fallback is None:
-        refuse('Review(on_expiry="fallback") without a fallback', "add fallback=...")
+        refuse('Review(on_expiry="fallback") without a fallback', 'add fallback=..., or write Review(on_expiry="reject")')
     if get(spec, "retry") is not None and budget is not None and budget.attempt is not None and budget.attempt >= budget.total:
         refuse("the time of one attempt is not smaller than the whole budget", "write a smaller attempt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Final, ParamSpec, TypeVar, Unpack, overload
@@ -171,6 +172,8 @@ def _refuse_weaker(guard: Guard, changes: Mapping[str, Given]) -> None:
             f"with_options() cannot weaken {what}", guard=guard.name, hint="change it in the decorator, where a review sees it"
         )
 
+    if "mode" in changes and get(guard.given, "mode") == "killed" and changes["mode"].value != "killed":
+        refuse("a kill")
     if "audit" in changes:
         mine, theirs = get(guard.spec, "audit"), changes["audit"].value
         if _DURABILITY.index(theirs.durability) < _DURABILITY.index(mine.durability) or (mine.required and not theirs.required):
@@ -270,7 +273,7 @@ def configure(**settings: Any) -> None:
 
 
 def flush(timeout: clock.Duration = 5) -> bool:
-    """Wait until every record so far is durable, and telemetry is handed on.
+    """Wait until every record so far is durable and with the sinks, and telemetry is handed on.
 
     Args:
         timeout: The most that it takes.
@@ -278,7 +281,11 @@ def flush(timeout: clock.Duration = 5) -> bool:
     Returns:
         Whether all of it was done in time.
     """
-    return writer.flush(clock.seconds(timeout, "timeout of flush", zero=True))
+    seconds = clock.seconds(timeout, "timeout of flush", zero=True)
+    until = clock.now() + seconds
+    done = writer.flush(seconds)
+    courier = sys.modules.get("guardrail.delivery.courier")  # loaded by the first record that a sink wants
+    return done if courier is None else courier.flush(max(0.0, until - clock.now())) and done
 
 
 def shutdown(timeout: clock.Duration = 5) -> bool:

@@ -1,4 +1,4 @@
-"""A clock that only moves when told, and the smallest driver that can perform what a policy asks."""
+"""The clock in a test's hands, and the smallest driver that can perform what a policy asks."""
 
 import asyncio
 import inspect
@@ -7,44 +7,16 @@ from types import GeneratorType, SimpleNamespace
 
 import pytest
 
-from guardrail import clock
+from guardrail import clock, testing
 from guardrail.asks import AGAIN, ANSWERED, Do, Sleep, Wait
 from guardrail.call import Call, current
 
 
-class FakeClock:
-    """Time and chance in the hands of a test. A sleep moves the time on; `slept` lists them all."""
-
-    def __init__(self):
-        self.time = 1000.0
-        self.epoch = 1_700_000_000.0
-        self.slept = []
-        self.dice = 0.5
-
-    def now(self):
-        return self.time
-
-    def wall(self):
-        return self.epoch + self.time
-
-    def chance(self):
-        return self.dice
-
-    def sleep(self, seconds):
-        self.slept.append(seconds)
-        self.time += seconds
-
-    async def asleep(self, seconds):
-        self.sleep(seconds)
-
-
 @pytest.fixture
-def fake_clock(monkeypatch):
+def fake_clock():
     """The clock of the library, in the test's hands."""
-    fake_clock = FakeClock()
-    for name in ("now", "wall", "chance", "sleep", "asleep"):
-        monkeypatch.setattr(clock, name, getattr(fake_clock, name))
-    return fake_clock
+    with testing.fake_clock() as clock_in_hand:
+        yield clock_in_hand
 
 
 class Driven:

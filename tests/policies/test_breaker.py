@@ -30,7 +30,7 @@ class Dependency:
     def __call__(self, *_):
         self.calls += 1
         if self.takes:
-            self.fake_clock.time += self.takes
+            self.fake_clock.seconds += self.takes
         if self.error is not None:
             raise self.error
         return "answer"
@@ -47,7 +47,7 @@ def setup(fake_clock, driven):
     """A guard with a breaker in front of a dependency."""
 
     def make(**options):
-        fake_clock.dice = 0.0
+        fake_clock.chance = 0.0
         dependency = Dependency(fake_clock)
         guard = driven(dependency, breaking(**options))
         return guard, dependency, guard.policies[0].circuit
@@ -157,11 +157,11 @@ def test_old_failures_are_forgotten(setup, fake_clock):
     guard, dependency, circuit = setup(window="10s", min_calls=4)
     dependency.error = ConnectionError()
     ask(guard, 3)
-    fake_clock.time += 10.0
+    fake_clock.seconds += 10.0
     assert ask(guard, 3) == ["ConnectionError"] * 3
     assert circuit.state == "closed"
     assert circuit.snapshot()["calls"] == 3
-    fake_clock.time += 1000
+    fake_clock.seconds += 1000
     assert circuit.snapshot()["calls"] == 0
 
 
@@ -170,7 +170,7 @@ def test_successes_leave_the_window_too(setup, fake_clock):
     guard, dependency, circuit = setup(window="10s")
     for _ in range(1000):
         guard()
-    fake_clock.time += 11
+    fake_clock.seconds += 11
     dependency.error = ConnectionError()
     ask(guard, 4)
     assert circuit.state == "open"
@@ -184,7 +184,7 @@ def test_successes_within_the_window_count(setup, fake_clock):
         dependency.error = ConnectionError()
         ask(guard, 1)
         dependency.error = None
-        fake_clock.time += 0.9
+        fake_clock.seconds += 0.9
     assert circuit.state == "closed"
     assert circuit.snapshot()["failures"] * 3 == circuit.snapshot()["calls"]
 
@@ -297,9 +297,9 @@ def test_good_probes_close_it(setup, fake_clock):
     """After open_for a few callers try; all good, and everybody may pass, with a clean past."""
     guard, dependency, circuit = setup(probes=2)
     trip(guard, dependency)
-    fake_clock.time += 4.9
+    fake_clock.seconds += 4.9
     assert ask(guard) == ["CircuitOpen"]
-    fake_clock.time += 0.2
+    fake_clock.seconds += 0.2
     assert ask(guard) == ["ok"]
     assert circuit.state == "half_open"
     assert ask(guard) == ["ok"]
@@ -311,7 +311,7 @@ def test_one_bad_probe_opens_it_again(setup, fake_clock):
     """For another open_for."""
     guard, dependency, circuit = setup(probes=3)
     trip(guard, dependency)
-    fake_clock.time += 5.1
+    fake_clock.seconds += 5.1
     ask(guard)
     dependency.error = ConnectionError()
     assert ask(guard, 2) == ["ConnectionError", "CircuitOpen"]
@@ -322,7 +322,7 @@ def test_a_slow_probe_is_a_bad_one(setup, fake_clock):
     """A dependency that still crawls is not back."""
     guard, dependency, circuit = setup(slow_after="1s")
     trip(guard, dependency)
-    fake_clock.time += 5.1
+    fake_clock.seconds += 5.1
     dependency.takes = 2
     assert ask(guard) == ["ok"]
     assert circuit.state == "open"
@@ -331,7 +331,7 @@ def test_a_slow_probe_is_a_bad_one(setup, fake_clock):
 def test_the_time_it_stays_open_is_jittered(setup, fake_clock):
     """Up to a tenth longer, so that a fleet does not come back in step."""
     guard, dependency, circuit = setup()
-    fake_clock.dice = 1.0
+    fake_clock.chance = 1.0
     trip(guard, dependency)
     assert circuit.snapshot()["retry_after"] == 5.5
 
@@ -342,7 +342,7 @@ def test_only_so_many_probes_at_once(fake_clock, driven):
     policy.circuit.force("half_open")
     calls = [_call() for _ in range(3)]
     policy.enter(calls[0])
-    fake_clock.time += 1
+    fake_clock.seconds += 1
     policy.enter(calls[1])
     with pytest.raises(CircuitOpen, match="half open") as caught:
         policy.enter(calls[2])
@@ -371,7 +371,7 @@ def test_a_probe_that_hangs_makes_room_for_another(fake_clock, driven):
     policy.circuit.force("half_open")
     hung, second = _call(), _call()
     policy.enter(hung)
-    fake_clock.time += 5
+    fake_clock.seconds += 5
     policy.enter(second)
     hung.attempts = 1
     policy.leave(hung)
@@ -438,7 +438,7 @@ def test_forced_open_it_stays_open(setup, fake_clock):
     """Until somebody says otherwise; nobody can say when that is."""
     guard, dependency, circuit = setup()
     circuit.force("open")
-    fake_clock.time += 1e6
+    fake_clock.seconds += 1e6
     with pytest.raises(CircuitOpen, match="it was forced open") as caught:
         guard()
     assert caught.value.retry_after is None

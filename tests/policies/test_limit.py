@@ -211,7 +211,7 @@ def test_nothing_begins_after_the_deadline(fake_clock):
     """It is shed before any work, and takes neither a permit nor a token."""
     policy = limiting(1, rate="1/h")
     with pytest.raises(BudgetExceeded):
-        policy.enter(a_call(deadline=fake_clock.time))
+        policy.enter(a_call(deadline=fake_clock.seconds))
     assert in_use(policy) == 0
     assert policy.rate.snapshot()["free"] == 1
 
@@ -252,9 +252,9 @@ def test_the_wait_ends_with_the_option_or_the_deadline(fake_clock):
     """Whichever is first."""
     policy = limiting(1, wait="2s")
     policy.enter(a_call())
-    assert stand(policy)[1].until == fake_clock.time + 2
-    asks, ask = stand(policy, a_call(deadline=fake_clock.time + 1))
-    assert ask.until == fake_clock.time + 1
+    assert stand(policy)[1].until == fake_clock.seconds + 2
+    asks, ask = stand(policy, a_call(deadline=fake_clock.seconds + 1))
+    assert ask.until == fake_clock.seconds + 1
     with pytest.raises(LimitExceeded, match="none came free in time"):
         asks.send(False)
     assert policy.permits.snapshot()["refused"] == 1
@@ -334,7 +334,7 @@ def test_who_cannot_expect_a_permit_in_time_does_not_wait(fake_clock):
     for _ in range(3):  # one permit comes back every 4 seconds
         waiter = a_call()
         asks, _ = stand(policy, waiter)
-        fake_clock.time += 4
+        fake_clock.seconds += 4
         release(holder)
         end(asks, came=True)
         holder = waiter
@@ -343,7 +343,7 @@ def test_who_cannot_expect_a_permit_in_time_does_not_wait(fake_clock):
     with pytest.raises(LimitExceeded):
         next(turn)
     with pytest.raises(LimitExceeded):
-        next(policy.enter(a_call(deadline=fake_clock.time + 3)))
+        next(policy.enter(a_call(deadline=fake_clock.seconds + 3)))
     assert policy.permits.snapshot()["waiting"] == len(in_line)
     policy.permits.reset()  # knows nothing any more, and so waits
     in_line.append(stand(policy))
@@ -388,11 +388,11 @@ def test_a_rate_allows_its_count_at_once_and_then_spreads(fake_clock):
     with pytest.raises(LimitExceeded, match="the rate of 5/s is used up") as caught:
         policy.enter(a_call())
     assert caught.value.retry_after == pytest.approx(0.2)
-    fake_clock.time += 0.2
+    fake_clock.seconds += 0.2
     assert policy.enter(a_call()) is None
     with pytest.raises(LimitExceeded):
         policy.enter(a_call())
-    fake_clock.time += 100
+    fake_clock.seconds += 100
     assert policy.rate.snapshot() == {"rate": "5/s", "free": 5, "refused": 2, "keys": 0}
     assert [policy.enter(a_call()) for _ in range(5)] == [None] * 5
 
@@ -471,13 +471,13 @@ def test_both_may_be_waited_for(fake_clock, driven):
     assert driven(lambda: "b", policy)() == "b"
     assert fake_clock.slept == pytest.approx([1])
     holder = a_call()
-    fake_clock.time += 10
+    fake_clock.seconds += 10
     policy.enter(holder)
     asks, ask = stand(policy)
     assert ask.seconds == pytest.approx(1)
-    fake_clock.time += 1
+    fake_clock.seconds += 1
     wait = asks.send(None)
-    assert wait.until == pytest.approx(fake_clock.time + 4)
+    assert wait.until == pytest.approx(fake_clock.seconds + 4)
     release(holder)
     assert end(asks, came=True) is None
 

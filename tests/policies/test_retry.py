@@ -256,8 +256,8 @@ def test_a_late_attempt_is_tried_again_while_there_is_time(fake_clock, driven):
     """The deadline of one attempt is transient; the deadline of the call is the end."""
 
     def slow():
-        fake_clock.time += 1
-        if fake_clock.time < 1002:
+        fake_clock.seconds += 1
+        if fake_clock.seconds < 1002:
             raise BudgetExceeded("late")
         return "answer"
 
@@ -308,12 +308,12 @@ def test_a_predicate_that_fails_loses_nothing(fake_clock, driven):
 # ── how long between ──────────────────────────────────────────────────────────────────────────────────────────────────
 def test_the_pause_is_drawn_from_a_range_that_doubles(fake_clock, driven):
     """Full jitter: even in [0, wait * 2 ** n], never beyond max_wait."""
-    fake_clock.dice = 1.0
+    fake_clock.chance = 1.0
     with pytest.raises(TimeoutError):
         driven(always(TimeoutError()), retrying(attempts=6, wait="100ms", max_wait="500ms"))()
     assert fake_clock.slept == pytest.approx([0.1, 0.2, 0.4, 0.5, 0.5])
     fake_clock.slept.clear()
-    fake_clock.dice = 0.0
+    fake_clock.chance = 0.0
     with pytest.raises(TimeoutError):
         driven(always(TimeoutError()), retrying(attempts=3))()
     assert fake_clock.slept == [0, 0]
@@ -321,7 +321,7 @@ def test_the_pause_is_drawn_from_a_range_that_doubles(fake_clock, driven):
 
 def test_a_thousand_attempts_do_not_overflow(fake_clock, driven):
     """The doubling stops somewhere."""
-    fake_clock.dice = 0.0
+    fake_clock.chance = 0.0
     fn = always(TimeoutError())
     with pytest.raises(TimeoutError):
         driven(fn, retrying(attempts=1500))()
@@ -330,7 +330,7 @@ def test_a_thousand_attempts_do_not_overflow(fake_clock, driven):
 
 def test_no_pause_ends_after_the_deadline(fake_clock, driven):
     """Instead of it the call ends, while the fallback still has time."""
-    fake_clock.dice = 1.0
+    fake_clock.chance = 1.0
     guard = driven(always(TimeoutError()), retrying(attempts=9, wait="1s"), deadline=4)
     with pytest.raises(TimeoutError) as caught:
         guard()
@@ -344,7 +344,7 @@ def test_no_attempt_begins_that_has_no_time(fake_clock, driven):
     policy = retrying(attempts=2, wait=0, max_wait="1s")
 
     def answers():
-        fake_clock.time += 0.3
+        fake_clock.seconds += 0.3
         return "answer"
 
     with pytest.raises(TimeoutError):

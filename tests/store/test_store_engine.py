@@ -264,3 +264,38 @@ def test_an_event_loop_goes_on_while_the_store_is_locked(home: Path) -> None:
 
     assert asyncio.run(main()) >= 3
     assert names() == set()
+
+
+def open_files(path: Path) -> int:
+    """Return how many descriptors of this process stand on a file."""
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += os.readlink(descriptor) == str(path)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at the descriptors as Linux shows them")
+def test_no_connection_is_left_to_the_garbage_collector(home: Path) -> None:
+    """Who reads while the store is closed closes what it used, on whatever thread; and so does a store that is refused."""
+    engine.warm()
+    path = engine.path().resolve()
+    reading, goes_on = threading.Event(), threading.Event()
+
+    def read(_: Connection) -> None:
+        reading.set()
+        goes_on.wait(20)
+
+    thread = threading.Thread(target=engine.read, args=(read,))
+    thread.start()
+    assert reading.wait(20)
+    assert engine.finish(5)
+    goes_on.set()
+    thread.join(20)
+    assert open_files(path) == 0
+
+    path.write_bytes(b"this is no store" * 100)
+    with pytest.raises(engine.StoreError):
+        engine.read(lambda connection: None, 5)
+    engine.finish(5)
+    assert open_files(path) == 0

@@ -26,7 +26,8 @@ class Entry(NamedTuple):
         attempts: How often the function was started.
         extra: Everything rare by name, or None: error (a copy without frames), policy, ticket (a Ticket), would, stages,
             stop_reason, reasons, business_id, parent (id of the outer decision), batch (id of the batch, for a row),
-            actor (Principal, purpose), span (what the tracer left), late, plain (JSON bytes of the arguments).
+            actor (Principal, purpose), span (what the tracer left), late, plain (JSON bytes of the arguments),
+            rows (of a call over a table: how many of its rows ended how).
     """
 
     seq: int

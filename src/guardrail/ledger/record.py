@@ -130,6 +130,8 @@ def call_body(  # noqa: C901, PLR0912 - flat, since it is done for every call
             shown = _output(output, confidence, same, key)
             if shown:
                 record["output"] = shown
+    if extra is not None and "rows" in extra:  # a call over a table: the answers stand in the records of its rows
+        record["output"] = {"rows": extra["rows"]}
     if confidence is not None:
         record["confidence"] = confidence if confidence.__class__ is float and 0.0 <= confidence <= 1.0 else number(confidence)
     if same.threshold is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from guardrail import clock
 from guardrail.errors import BudgetExceeded, ConfigError
-from guardrail.policies.options import Frozen
+from guardrail.policies.options import Frozen, written
 
 if TYPE_CHECKING:
     from guardrail.call import Call
@@ -80,9 +80,9 @@ class Budget(Frozen):
 
     def __repr__(self) -> str:
         """Return it as one would write it, without what goes without saying."""
-        words = [repr(span(self.total))]
+        words = [repr(written(self.total))]
         if self.attempt is not None:
-            words.append(f"attempt={span(self.attempt)!r}")
+            words.append(f"attempt={written(self.attempt)!r}")
         if self.reserve != 0.2:  # noqa: PLR2004 - the default above
             words.append(f"reserve={self.reserve!r}")
         if self.enforce != "thread":

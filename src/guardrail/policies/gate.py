@@ -26,9 +26,11 @@ from guardrail.errors import (
     ReviewUnavailable,
     Stopped,
 )
+from guardrail.policies.deferral import NOT_YET, STILL_OPEN, UNANSWERED, deferred, inherited_end
 from guardrail.policies.fallback import Fallback, Memory, climb
 from guardrail.policies.review import Review, accepted
 
+SHARE: Final = 0.2  # of an inherited budget, kept for the fallback where a person is waited for first
 _FINAL: Final = (AccessDenied, NotApproved, AuditUnavailable, ReviewUnavailable, ConfigError, Deferred)
 
 
@@ -63,6 +65,8 @@ class Gate:
         self.memory = memory
         self.review = review
         self.on = frozenset(() if review is None else review.on)
+        # on_expiry="fallback": who waits for a person gets the fallback when the wait was in vain, and not before.
+        self.people_first = review is not None and review.wait is not None and review.on_expiry == "fallback"
 
     def warm(self) -> None:
         """Open the store before a case needs it: 400 ms that would otherwise fall into a call."""
@@ -92,14 +96,22 @@ class Gate:
         call.deadline, call.until = call.last_moment or call.deadline, None
         error = call.error
         review = self.review if trigger in self.on else None
-        ticket = None
         if trigger == "low":
             call.reasons = (*call.reasons, f"confidence {call.confidence:.3g} is below {self.at_least:.3g}")
         provisional = MISSING if error is not None else call.result
-        if self.rungs and trigger != "invalid":
-            if trigger == "low" and review is not None:
+        rungs = self.rungs if trigger != "invalid" else ()
+        ticket: Any = None
+        ended = STILL_OPEN
+        if rungs:
+            if review is not None and self.people_first:
+                if (yield from self._reuse(call, review, provisional)):
+                    return None
+                ticket, ended = yield from self._ask_first(call, review, trigger, provisional)
+                if ended is None:
+                    return None
+            elif trigger == "low" and review is not None:
                 ticket = yield from self._file_beside(call, review, trigger, provisional)
-            if (yield from climb(call, self.rungs, self.memory)):
+            if (yield from climb(call, rungs, self.memory)):
                 predicts = isinstance(provisional, Prediction) or call.plan.returns_prediction
                 if predicts and not isinstance(call.result, Prediction):
                     call.result = Prediction(call.result, 0.0, ("fallback",))
@@ -110,19 +122,48 @@ class Gate:
             if error is None:
                 raise ConfigError("an unsure answer has nowhere to go", policy="confidence", hint='add review="default"')
             return None
-        if (yield from self._reuse(call, review, provisional)):
+        asked = bool(rungs) and self.people_first
+        if not asked and (yield from self._reuse(call, review, provisional)):
             return None
         if ticket is None:
             ticket = yield from self._file(call, review, trigger, provisional)
-        if review.wait is not None and (yield from self._wait(call, review, ticket, provisional)):
-            return None
+        if review.wait is not None and not asked:
+            ended = yield from self._wait(call, review, ticket, provisional)
+            if ended is None:
+                return None
         call.outcome = "deferred"
-        raise Deferred(
-            f"a person decides: ticket {ticket.id} in queue {ticket.queue}",
-            ticket=ticket,
-            policy="review",
-            hint="decide(predict, ...) and batch(predict, rows) return a Decision instead of raising",
-        ) from error
+        raise deferred(ticket, ended) from error
+
+    def _ask_first(self, call: Call, review: Review, trigger: str, provisional: Any) -> Steps:
+        """Wait for the person before the fallback; return the ticket and how the wait ended, None for an answer.
+
+        The fallback has as much time afterwards as it had before: the wait is outside the call's own budget.
+        """
+        spare = self.spare(call)
+        ticket = yield from self._file_beside(call, review, trigger, provisional)
+        ended = STILL_OPEN
+        if ticket is not None:
+            ended = yield from self._wait(call, review, ticket, provisional, spare=spare)
+            if ended is not None:
+                call.reasons = (*call.reasons, ended.text)
+        self.resume(call, spare)
+        return ticket, ended
+
+    @staticmethod
+    def spare(call: Call) -> float:
+        """Return the seconds that a fallback is left when a person has been waited for in vain."""
+        if call.last_moment is not None:
+            return max(0.0, call.last_moment - clock.now())
+        inherited = inherited_end(call)
+        return 0.0 if inherited is None else SHARE * max(0.0, inherited - clock.now())
+
+    @staticmethod
+    def resume(call: Call, spare: float) -> None:
+        """Let the time of the call go on where it stood before a person was waited for."""
+        if call.last_moment is not None:
+            inherited = inherited_end(call)
+            end = clock.now() + spare
+            call.last_moment = call.deadline = end if inherited is None else min(end, inherited)
 
     def _file(self, call: Call, review: Review, trigger: str, provisional: Any) -> Steps:
         from guardrail.review import queue  # noqa: PLC0415 - the store is loaded by the first case that needs it
@@ -152,28 +193,42 @@ class Gate:
         call.reasons = (*call.reasons, f"a person's answer to decision {found.decision_id} is used again")
         return True
 
-    def _wait(self, call: Call, review: Review, ticket: Any, provisional: Any, until: float | None = None) -> Steps:
-        """Wait for the person (until a moment, where several are waited for), outside the call's own budget but inside an inherited one."""
+    def _wait(
+        self, call: Call, review: Review, ticket: Any, provisional: Any, *, until: float | None = None, spare: float = 0.0
+    ) -> Steps:
+        """Wait for the person, outside the call's own budget but inside an inherited one.
+
+        Args:
+            call: Gets the answer.
+            review: How long, and what an answer becomes.
+            ticket: The case.
+            provisional: The function's own answer.
+            until: A moment for all, where several are waited for.
+            spare: Seconds of an inherited budget that are wanted afterwards.
+
+        Returns:
+            None for an answer, else an `Unanswered`.
+        """
         from guardrail.review import queue  # noqa: PLC0415
 
         if until is None:
             until = clock.now() + (review.wait or 0.0)
-        inherited = call.parent.until or call.parent.deadline if call.parent is not None and not call.parent.ended else None
+        inherited = inherited_end(call)
         if inherited is not None:
-            until = min(until, inherited)
+            until = min(until, inherited - spare)
         signal = queue.signal(ticket.id)
         came = yield Wait(signal, until)
         if not came:
-            return False
+            return NOT_YET
         answer = signal.result()
         if answer.state == "decided" and answer.verdict != "reject":
             self._take(call, review, answer, provisional)
-            return True
+            return None
         if answer.state == "expired" and answer.on_expiry == "provisional" and provisional is not MISSING:
             call.result, call.error, call.outcome = provisional, None, "fallback"
             call.reasons = (*call.reasons, "nobody decided in time: the provisional answer stands, as on_expiry allows")
-            return True
-        return False
+            return None
+        return UNANSWERED[answer.state]
 
     def _take(self, call: Call, review: Review, answer: Any, provisional: Any) -> None:
         """Let a person's answer be the answer of the call."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from guardrail import clock
 from guardrail.errors import ConfigError
@@ -20,6 +20,18 @@ class Frozen:
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
+
+    def but(self, **fields: Any) -> Self:
+        """Return the same with some fields changed, checked like any other.
+
+        Args:
+            fields: As the constructor takes them.
+
+        Raises:
+            ConfigError: They do not go together with the others.
+        """
+        kept = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if hasattr(self, name)}
+        return type(self)(**{**kept, **fields})
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{type(self).__name__} is frozen; build a new one to change its {name}")
@@ -43,13 +55,28 @@ class Frozen:
             default = parameter.default
             if value == default or (isinstance(default, str) and isinstance(value, float) and _seconds(default) == value):
                 continue
-            shown = getattr(value, "__name__", None) if callable(value) else None
-            shown = shown or repr(value)
+            lasts = isinstance(value, float) and "Duration" in str(parameter.annotation)
+            shown = repr(written(value)) if lasts else _shown(value)
             words.append(shown if parameter.kind is not parameter.KEYWORD_ONLY else f"{name}={shown}")
         return f"{type(self).__name__}({', '.join(words)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._values())
+
+
+def written(seconds: float) -> str:
+    """Return a duration as one would write it: "250ms", "90s", "10m", "4h"; two different ones never read alike."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    text = f"{seconds * 1000:.12g}ms" if 0 < seconds < 1 else f"{seconds:.12g}s"
+    return text if _seconds(text) == seconds else f"{seconds:.25f}".rstrip("0") + "s"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
+    return getattr(value, "__name__", repr(value)) if callable(value) else repr(value)
 
 
 def _seconds(text: str) -> float | None:

@@ -109,6 +109,19 @@ class Retry(Frozen):
         option._set(tenacity=retrying)
         return option
 
+    def but(self, **fields: Any) -> Retry:
+        """Return the same with some fields changed; a tenacity object keeps all but the number of its attempts.
+
+        Raises:
+            ConfigError: They do not go together with the others.
+        """
+        if self.tenacity is None:
+            return super().but(**fields)
+        from guardrail.policies import tenacious  # noqa: PLC0415 - as above
+
+        attempts = Retry(**fields).attempts
+        return self._of_tenacity(self.tenacity.copy(stop=tenacious.with_attempts(self.tenacity.stop, attempts)))
+
     def __repr__(self) -> str:
         if self.tenacity is None:
             return super().__repr__()

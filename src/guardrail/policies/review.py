@@ -37,7 +37,7 @@ class Review(Frozen):
         sla: How soon an answer is due.
         levels: Escalation; in a later release.
         on_expiry: What happens when nobody answered in time: "hold" the ticket open, "reject" it, let the caller's wait end
-            in the "fallback", or in the "provisional" answer (only if you say so here).
+            in the "fallback" (which then waits for the person too), or in the "provisional" answer (only if you say so here).
         wait: How long a call waits for the person, outside its own budget but inside an inherited one.
         reuse: How long a person's answer also answers the next deferred call of the same business id.
         callback: A webhook; in a later release.

@@ -13,11 +13,13 @@ class Stop:
     Args:
         guard: The guard's name.
         reason: Who stopped it and why, as given to the switch.
+        hint: What lets it run again.
     """
 
-    def __init__(self, guard: str, reason: str | None) -> None:
+    def __init__(self, guard: str, reason: str | None, hint: str) -> None:
         self.guard = guard
         self.reason = reason
+        self.hint = hint
 
     def enter(self, call: Call) -> None:  # noqa: ARG002 - every hook gets the call
         """Refuse.
@@ -29,7 +31,7 @@ class Stop:
             f"{self.guard} is stopped{f': {self.reason}' if self.reason else ''}",
             guard=self.guard,
             policy="mode",
-            hint=f"guardrail revive {self.guard}",
+            hint=self.hint,
         )
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail import call as calls
 from guardrail import clock, notices, outputs
-from guardrail.asks import Asks, Do, Run
+from guardrail.asks import Asks, Do, Run, Steps
 from guardrail.call import MISSING, Call
 from guardrail.decision import Prediction
-from guardrail.errors import ConfigError, Deferred, InvalidOutput, ReviewUnavailable
+from guardrail.errors import ConfigError, InvalidOutput, ReviewUnavailable
+from guardrail.policies.deferral import STILL_OPEN, Unanswered, deferred
 from guardrail.policies.fallback import last_good
 from guardrail.policies.gate import Gate, make_case
 
@@ -49,15 +50,32 @@ class RowsGate(Gate):
             if trigger == "low":
                 state.remark(at, f"confidence {state.sure[at]:.3g} is below {self.at_least:.3g}")
         left = [at for at, trigger in trouble.items() if trigger not in (None, "invalid")] if self.rungs else []
+        ended: dict[int, Unanswered] = {}
         if left:
-            if self.review is not None and "low" in self.on:
+            if self.review is not None and self.people_first:
+                ended = yield from self._ask_rows_first(call, state, self.review, left, trouble)
+                left = [at for at in left if state.outcomes[at] is None]
+            elif self.review is not None and "low" in self.on:
                 low = [at for at in left if trouble[at] == "low"]
                 yield from self._file_rows(call, state, self.review, low, trouble, beside=True)
             yield from self._climb_rows(call, state, left)
         cases = [at for at, trigger in trouble.items() if state.outcomes[at] is None and (trigger in self.on or trigger == "low")]
         if cases:
-            yield from self._review_rows(call, state, cases, trouble)
+            yield from self._review_rows(call, state, cases, trouble, ended)
         return None
+
+    def _ask_rows_first(
+        self, call: Call, state: State, review: Review, left: Sequence[int], trouble: Mapping[int, str | None]
+    ) -> Steps:
+        """Wait for people before the fallback; return how the wait ended for the rows that they did not answer."""
+        spare = self.spare(call)
+        cases = yield from self._reuse_rows(call, state, review, [at for at in left if trouble[at] in self.on])
+        yield from self._file_rows(call, state, review, cases, trouble, beside=True)
+        ended: dict[int, Unanswered] = yield from self._await_rows(call, state, review, cases, spare)
+        for at, unanswered in ended.items():
+            state.remark(at, unanswered.text)
+        self.resume(call, spare)
+        return {at: ended.get(at, STILL_OPEN) for at in cases}
 
     # ── fallback ──────────────────────────────────────────────────────────────────────────────────────────────────────
     def _climb_rows(self, call: Call, state: State, left: Sequence[int]) -> Asks:
@@ -112,28 +130,50 @@ class RowsGate(Gate):
         return True
 
     # ── people ────────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _review_rows(self, call: Call, state: State, cases: Sequence[int], trouble: Mapping[int, str | None]) -> Asks:
+    def _review_rows(
+        self, call: Call, state: State, cases: Sequence[int], trouble: Mapping[int, str | None], ended: dict[int, Unanswered]
+    ) -> Asks:
+        """Take rows to people, and wait for those that were not waited for before."""
         review = self.review
         if review is None or ("low" not in self.on and any(trouble[at] == "low" for at in cases)):
             raise ConfigError("an unsure answer has nowhere to go", policy="confidence", hint='add review="default"')
-        if review.reuse is not None:
-            for at in cases:
-                row = self.row_call(call, state, at)
-                if (yield from self._reuse(row, review, state.provisional.get(at, MISSING))):
-                    self._take_over(state, at, row)
-            cases = [at for at in cases if state.outcomes[at] is None]
+        asked = [at for at in cases if at in ended]
+        fresh = yield from self._reuse_rows(call, state, review, [at for at in cases if at not in ended])
+        cases = [*asked, *fresh]
         yield from self._file_rows(call, state, review, [at for at in cases if at not in state.tickets], trouble)
-        waiting = [at for at in cases if at in state.tickets]
-        if review.wait is not None:
-            until = clock.now() + review.wait  # the same moment for all
-            for at in waiting:
-                row = self.row_call(call, state, at)
-                if (yield from self._wait(row, review, state.tickets[at], state.provisional.get(at, MISSING), until)):
-                    self._take_over(state, at, row)
-        for at in waiting:
-            if state.outcomes[at] is None:
-                self._defer(call, state, at)
+        ended |= yield from self._await_rows(call, state, review, fresh, 0.0)
+        for at in cases:
+            if at in state.tickets and state.outcomes[at] is None:
+                self._defer(call, state, at, ended.get(at, STILL_OPEN))
         return None
+
+    def _reuse_rows(self, call: Call, state: State, review: Review, cases: Sequence[int]) -> Steps:
+        """Answer rows as people answered their matter before; return the others."""
+        if review.reuse is None:
+            return cases
+        for at in cases:
+            row = self.row_call(call, state, at)
+            if (yield from self._reuse(row, review, state.provisional.get(at, MISSING))):
+                self._take_over(state, at, row)
+        return [at for at in cases if state.outcomes[at] is None]
+
+    def _await_rows(self, call: Call, state: State, review: Review, cases: Sequence[int], spare: float) -> Steps:
+        """Wait for people, until the same moment for all; return how it ended for those that they did not answer."""
+        ended: dict[int, Unanswered] = {}
+        if review.wait is None:
+            return ended
+        until = clock.now() + review.wait
+        for at in cases:
+            if at in state.tickets:
+                row = self.row_call(call, state, at)
+                unanswered = yield from self._wait(
+                    row, review, state.tickets[at], state.provisional.get(at, MISSING), until=until, spare=spare
+                )
+                if unanswered is None:
+                    self._take_over(state, at, row)
+                else:
+                    ended[at] = unanswered
+        return ended
 
     def _take_over(self, state: State, at: int, row: Call) -> None:
         """Let what became of a row's own call be the end of the row."""
@@ -164,15 +204,9 @@ class RowsGate(Gate):
                 state.fail(at, found)
         return None
 
-    def _defer(self, call: Call, state: State, at: int) -> None:
-        ticket = state.tickets[at]
-        error = Deferred(
-            f"a person decides: ticket {ticket.id} in queue {ticket.queue}",
-            ticket=ticket,
-            guard=self.plan.name,
-            policy="review",
-            decision_id=calls.decision_id(call.at, state.seqs[at]),
-        )
+    def _defer(self, call: Call, state: State, at: int, ended: Unanswered) -> None:
+        where = {"guard": self.plan.name, "decision_id": calls.decision_id(call.at, state.seqs[at])}
+        error = deferred(state.tickets[at], ended, **where)
         error.__cause__ = state.errors.get(at)
         state.fail(at, error)
         state.outcomes[at] = "deferred"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,7 @@ _PATIENCE: Final = 5.0  # seconds; a disk that takes nothing for so long is not 
 
 
 def record_rows(call: Call, state: State, plan: Plan, took: float, batch: Batch[Any] | None) -> Asks:
-    """Hand one entry per row to the ledger, and fill the Batch where there is one.
+    """Hand one entry per row to the ledger, note on the call how many ended how, and fill the Batch where there is one.
 
     Args:
         call: The call over the table; its id is the parent of the rows.
@@ -34,6 +35,9 @@ def record_rows(call: Call, state: State, plan: Plan, took: float, batch: Batch[
         took: Seconds, a row's share of the call's.
         batch: To be filled.
     """
+    if call.extra is None:
+        call.extra = {}
+    call.extra["rows"] = dict(Counter(state.outcomes))
     shared: dict[str, Any] = {"batch": call.id}
     who = acting.get()
     if who is not None:

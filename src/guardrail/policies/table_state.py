@@ -89,15 +89,21 @@ def row_type(annotation: Any) -> tuple[Any, type | None, bool]:
         whether it receives the rows as validated: of `list[M]` yes, of `Annotated[DataFrame, Rows(M)]` no.
     """
     bare, marks = markers.peeled(annotation)
+    item, container = _items(bare)
     for mark in marks:
-        if isinstance(mark, markers.Rows):
+        if isinstance(mark, markers.Rows) and mark.model != item:
             return mark.model, None, False
+    return item, container, item is not None
+
+
+def _items(bare: Any) -> tuple[Any, type | None]:
+    """Return the type that a sequence's annotation gives its items, and which sequence it must be; None for neither."""
     origin, of = get_origin(bare), get_args(bare)
     if origin is tuple and len(of) == 2 and of[1] is Ellipsis:  # noqa: PLR2004 - tuple[M, ...]
-        return of[0], tuple, True
+        return of[0], tuple
     if len(of) == 1 and isinstance(origin, type) and (origin is list or origin in _ANY_SEQUENCE):
-        return of[0], list if origin is list else None, True
-    return None, None, False
+        return of[0], list if origin is list else None
+    return None, None
 
 
 class State:

@@ -50,6 +50,15 @@ def attempts_of(stop: object) -> int | None:
     return None
 
 
+def with_attempts(stop: Any, attempts: int) -> Any:
+    """Return a stop strategy that allows so many attempts in all, and else stops as before."""
+    if isinstance(stop, tenacity.stop_after_attempt):
+        return tenacity.stop_after_attempt(attempts)
+    if isinstance(stop, tenacity.stop_any | tenacity.stop_all) and attempts_of(stop) is not None:
+        return type(stop)(*(with_attempts(inner, attempts) if attempts_of(inner) else inner for inner in stop.stops))
+    return tenacity.stop_any(stop, tenacity.stop_after_attempt(attempts))
+
+
 def judges_results(strategy: object) -> bool:
     """Return whether a retry strategy may ask for another attempt after one that returned something."""
     if isinstance(strategy, tenacity.retry_any | async_retry.retry_any):

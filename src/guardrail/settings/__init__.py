@@ -7,6 +7,7 @@ from guardrail.settings.reference import Row, reference_markdown, rows
 from guardrail.settings.sinks import Route, Sink
 from guardrail.settings.state import (
     GuardOption,
+    Said,
     Settings,
     configure,
     configured,
@@ -26,6 +27,7 @@ __all__ = [
     "GuardOption",
     "Route",
     "Row",
+    "Said",
     "SecretText",
     "Settings",
     "Sink",

@@ -44,7 +44,7 @@ def rows() -> list[Row]:
     ]
     found += [
         Row(f"{PREFIX}GUARD__{address(key.guard) or key.guard}__{key.option.upper()}", _plain(value), origin, guard.doc)
-        for key, value, origin in now.guard_options
+        for key, value, origin, _ in now.guard_options
     ]
     return found
 
@@ -85,6 +85,13 @@ _TAIL = """\
 
 `<NAME>` of a guard is its name in upper case with every run of other characters than letters and digits turned into one
 `_`: the guard `app.loans:predict` is set by `GUARDRAIL_GUARD__APP_LOANS_PREDICT__BUDGET=1s`.
+
+Where code has an object, what is set here changes its main field and leaves the others as they are: `total` of a `Budget`, `ttl` of a
+`Cache`, `attempts` of a `Retry` (also of a tenacity object), `concurrency` of a `Limit`, `at_least` of a `Confidence`, `queue` of a
+`Review`, `durability` of an `Audit`. Over `Budget("250ms", enforce="report")`, `…__BUDGET=1s` gives `Budget("1s", enforce="report")`;
+`breaker` as `true` leaves a `Breaker(…)` as it is; `none` takes an option away; an `owner` is another owner. What comes of it is
+checked like any other, and an error names the variable. In code an option is the whole of it: `with_options(predict, budget="1s")`
+is `Budget("1s")`, and an object that `configure(guards=…)` is given stands in the place of the decorator's.
 
 Durations are written `250ms`, `10s`, `10m`, `4h`, `30d`, or as a number of seconds.
 

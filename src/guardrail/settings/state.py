@@ -17,11 +17,14 @@ from guardrail.settings.folder import default, file_system, make, nearest_toml, 
 from guardrail.settings.guards import address, parse
 from guardrail.settings.sinks import Route, Sink, route, sink
 from guardrail.settings.sources import Given, GuardKey, Origin, Source, from_configure, from_environment, from_toml
-from guardrail.settings.table import TABLE
+from guardrail.settings.table import TABLE, variable
 from guardrail.settings.values import SecretText, nearest
 
 _WEAKEST_FIRST: Final[tuple[Origin, ...]] = ("guardrail.toml", "configure()", "environment")
 _EVERY_GUARD: Final = ("mode", "audit")  # options that a setting gives to all guards at once
+_WHERE: Final[Mapping[Origin, str]] = {
+    "environment": "{1}", "configure()": "configure({0}=…)", "guardrail.toml": "guardrail.toml: {0}",
+}  # fmt: skip
 
 _log: Final = logging.getLogger("guardrail")
 _lock = threading.RLock()
@@ -33,11 +36,21 @@ _made: set[Path] = set()
 
 
 class GuardOption(NamedTuple):
-    """One option of one guard, set from outside."""
+    """One option of one guard, set from outside; `where` is what errors call the place."""
 
     key: GuardKey
     value: object
     origin: Origin
+    where: str
+
+
+class Said(NamedTuple):
+    """What one source says of an option of a guard."""
+
+    option: str
+    value: Any
+    origin: Origin
+    where: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +95,25 @@ class Settings:
         Within one origin what names the guard beats what speaks to all (`mode`, `audit`); a higher origin beats both.
         But where any of them says that the guard is killed, no other opens it again.
         """
-        found: dict[str, tuple[Any, Origin]] = {}
-        for option, value, origin in self._said(name):
-            if option != "mode" or found.get("mode", ("",))[0] != "killed":
-                found[option] = (value, origin)
+        return {each.option: (each.value, each.origin) for each in self.said(name)}
+
+    def said(self, name: str) -> list[Said]:
+        """Return all that is set from outside for one guard, the strongest last; the order is that of `for_guard`."""
+        found: list[Said] = []
+        for each in self._said(name):
+            if each.option != "mode" or not any(said.option == "mode" and said.value == "killed" for said in found):
+                found.append(each)
         return found
 
-    def _said(self, name: str) -> Iterator[tuple[str, object, Origin]]:
-        """Yield every option that is set for a guard, the strongest last."""
+    def _said(self, name: str) -> Iterator[Said]:
         spelled = address(name)
         for origin in _WEAKEST_FIRST:
             for option in _EVERY_GUARD:
                 if self.origin(option) == origin:
-                    yield option, getattr(self, option), origin
+                    yield Said(option, getattr(self, option), origin, _WHERE[origin].format(option, variable(option)))
             for each in self.guard_options:
                 if each.origin == origin and each.key.guard == (name if each.key.exact else spelled):
-                    yield each.key.option, each.value, origin
+                    yield Said(each.key.option, each.value, origin, each.where)
 
 
 def current() -> Settings:
@@ -271,7 +287,7 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
             ways[name] = route(given.value, given.where)
             origins[f"routes.{name}"] = given.origin
     options = tuple(
-        GuardOption(key, parse(key.option, each.value, each.where, in_code=each.origin == "configure()"), each.origin)
+        GuardOption(key, parse(key.option, each.value, each.where, in_code=each.origin == "configure()"), each.origin, each.where)
         for source in sources
         for key, each in source.guards.items()
     )

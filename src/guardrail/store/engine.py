@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from guardrail import lifecycle, settings
+from guardrail import clock, lifecycle, settings
 from guardrail.store import file_lock, forks, sqlite
 from guardrail.store.lane import Lane
 from guardrail.store.promise import Promise
@@ -17,7 +17,7 @@ from guardrail.store.sqlite import StoreError
 from guardrail.store.writer import Writer, check_version
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Pool
 
 __all__ = [
     "StoreError",
@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_CLOSING: Final = 0.5  # seconds that the end of a process waits for others that write
+_LOOK: Final = 0.005  # seconds between two looks
 PATIENCE: Final = sqlite.BUSY_SECONDS + 5.0  # seconds that a person's command waits for a store in use
 
 
@@ -71,8 +73,13 @@ class Store:
 
         try:
             engine = self._reading(within)
-            with forks.apart(), engine.connect() as connection, connection.begin():
-                return fn(connection)
+            pool = engine.pool
+            try:
+                with forks.apart(), engine.connect() as connection, connection.begin():
+                    return fn(connection)
+            finally:
+                if self._reader is None or self._reader[0] is not engine:  # the store was closed meanwhile
+                    self._close(pool)
         except SQLAlchemyError as problem:
             raise sqlite.explained(problem, self.path) from None
 
@@ -88,11 +95,15 @@ class Store:
             if not self.path.is_file():
                 result(self.write(_nothing), within)
             engine, identity = sqlite.engine(self.path, writing=False), sqlite.identity(self.path)
-            with forks.apart(), engine.connect() as connection:
-                found = tables.version(connection)
-            if not found:
-                result(self.write(_nothing), within)  # another process is just making it
-            check_version(found or tables.SCHEMA, self.path)
+            try:
+                with forks.apart(), engine.connect() as connection:
+                    found = tables.version(connection)
+                if not found:
+                    result(self.write(_nothing), within)  # another process is just making it
+                check_version(found or tables.SCHEMA, self.path)
+            except BaseException:
+                self._close(engine.pool)
+                raise
             if opened is not None:
                 with forks.apart():
                     opened[0].dispose()
@@ -111,11 +122,27 @@ class Store:
             writer.stop()
             done = writer.join(seconds)
         opened, self._reader = self._reader, None
-        if opened is not None and self.path.exists():
-            with file_lock.held(self.path.with_name(self.path.name + ".lock"), block=False) as alone, forks.apart():
-                if alone:  # else the system closes the files of the ending process
-                    opened[0].dispose()
+        if opened is not None:
+            self._close(opened[0].pool, min(seconds, _CLOSING))
         return done
+
+    def _close(self, pool: Pool, seconds: float = 0.0) -> None:
+        """Close a pool's idle connections, with the file lock: the last connection to close writes the log back.
+
+        What is in use meanwhile is closed by whoever uses it. Without the lock the system closes them, with the process.
+        """
+        until = clock.now() + seconds
+        while self.path.exists():
+            with file_lock.held(self.path.with_name(self.path.name + ".lock"), block=False) as alone, forks.apart():
+                if alone:
+                    pool.dispose()
+                    return
+            if clock.now() >= until:
+                _left.append(pool)
+                return
+            clock.sleep(_LOOK)
+        with forks.apart():
+            pool.dispose()
 
 
 def _nothing(_connection: Connection) -> None:
@@ -124,6 +151,7 @@ def _nothing(_connection: Connection) -> None:
 
 _lock = threading.Lock()
 _store: Store | None = None
+_left: list[Pool] = []  # what could not be closed safely stays referenced, or the garbage collector would close it
 _inherited: list[Store] = []  # of the parent: SQLite forbids a child even to close them, so they stay referenced
 
 

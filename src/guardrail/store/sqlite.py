@@ -51,6 +51,13 @@ def engine(path: Path, *, writing: bool) -> Engine:
     pragmas += ["journal_mode = WAL", "synchronous = FULL"] if writing else ["query_only = ON"]
 
     def set_up(raw: sqlite3.Connection, _record: Any) -> None:
+        try:
+            prepare(raw)
+        except BaseException:
+            raw.close()  # nobody else will
+            raise
+
+    def prepare(raw: sqlite3.Connection) -> None:
         raw.isolation_level = None  # we say BEGIN ourselves
         for pragma in pragmas:
             answer = raw.execute(f"PRAGMA {pragma}").fetchone()

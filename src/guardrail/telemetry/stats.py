@@ -23,7 +23,9 @@ _log = math.log
 class _Tally:
     """What is counted for one guard."""
 
-    __slots__ = ("attempts", "buckets", "cache", "calls", "latest", "longest", "outcomes", "retried", "seconds", "would")
+    __slots__ = (
+        "attempts", "buckets", "cache", "calls", "latest", "longest", "outcomes", "retried", "seconds", "tables", "would",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.calls = 0
@@ -32,10 +34,11 @@ class _Tally:
         self.attempts = 0
         self.retried = 0
         self.would = 0
+        self.tables = 0
         self.seconds = 0.0
         self.longest = 0.0
         self.buckets = [0] * _BUCKETS
-        self.latest: deque[Entry] = deque(maxlen=RING)
+        self.latest: deque[tuple[Any, ...]] = deque(maxlen=RING)
 
     def quantile(self, share: float) -> float | None:
         """Return the duration (s) that a share of the calls did not exceed, within 4 %; None without calls."""
@@ -59,6 +62,10 @@ def take(entries: list[Entry]) -> None:
             tally = _tallies.get(name)
             if tally is None:
                 tally = _tallies[name] = _Tally()
+            extra = entry[9]
+            if extra is not None and "rows" in extra:  # a call over a table: its rows are the decisions, one entry each
+                tally.tables += 1
+                continue
             took = entry[2]
             outcome = entry[4]
             attempts = entry[8]
@@ -73,11 +80,11 @@ def take(entries: list[Entry]) -> None:
                 tally.longest = took
             at = int(_log(took) * _PER_LOG + _OFFSET) if took > _SHORTEST else 0
             tally.buckets[at if at < _BUCKETS else -1] += 1
-            tally.latest.append(entry)
+            # The facts in the plan's place: the plan holds the function, which may be long gone by the time somebody looks.
+            tally.latest.append((*entry[:3], entry[3].facts, *entry[4:]))
             word = entry[3].cache_words.get(outcome)
             if word is not None:
                 tally.cache[word] += 1
-            extra = entry[9]
             if extra is not None and extra.get("would"):
                 tally.would += 1
 
@@ -86,14 +93,16 @@ def of(name: str) -> dict[str, Any]:
     """Return what is known of one guard in this process, since its first call or the last `forget`.
 
     Returns:
-        calls; outcomes, by name; cache, by what it did; attempts in all; retried (calls with more than one attempt); would
-        (calls of observe mode that enforcing would have changed); mean, p50, p95, p99 and max of the duration in seconds,
+        calls (of batch=True: rows, each with its share of the time); tables (calls over tables of rows); outcomes, by name;
+        cache, by what it did; attempts in all; retried (calls with more than one attempt); would (calls of observe mode that
+        enforcing would have changed); mean, p50, p95, p99 and max of the duration in seconds,
         None without calls. Quantiles are within 4 %.
     """
     with _lock:
         tally = _tallies.get(name) or _Tally()
         return {
             "calls": tally.calls,
+            "tables": tally.tables,
             "outcomes": dict(tally.outcomes),
             "cache": dict(tally.cache),
             "attempts": tally.attempts,

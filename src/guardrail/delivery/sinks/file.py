@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+from guardrail.errors import ConfigError
+
+# Without O_NONBLOCK, opening a pipe that nobody reads would never end.
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_PIPE: Final = "a pipe or device would hold up or lose records: write to a file, or to stdout: and pipe that"
 
 
 class FileSink:
@@ -25,7 +31,8 @@ class FileSink:
         """Append lines, in one write where the disk takes them.
 
         Raises:
-            OSError: The file cannot be opened or written.
+            ConfigError: It is no ordinary file.
+            OSError: It cannot be opened or written.
         """
         handle = self._open()
         rest = memoryview(b"".join(lines))
@@ -48,7 +55,18 @@ class FileSink:
         if moved:
             self.close()
         if self._handle is None:
-            self._handle = os.open(self.path, _FLAGS, 0o600)
-            now = os.fstat(self._handle)
-            self._identity = (now.st_dev, now.st_ino)
+            self._handle, self._identity = self._opened()
         return self._handle
+
+    def _opened(self) -> tuple[int, tuple[int, int]]:
+        try:
+            handle = os.open(self.path, _FLAGS, 0o600)
+        except OSError as problem:
+            if problem.errno == errno.ENXIO:  # a pipe that nobody reads, or a socket
+                raise ConfigError(f"{self.path} is no ordinary file", hint=_PIPE) from None
+            raise
+        now = os.fstat(handle)
+        if not stat.S_ISREG(now.st_mode):
+            os.close(handle)
+            raise ConfigError(f"{self.path} is no ordinary file", hint=_PIPE)
+        return handle, (now.st_dev, now.st_ino)
