@@ -480,7 +480,8 @@ def test_answers_come_back_as_they_were(service, kind, answer):
     decision = decide(shared(predict), 1)
     assert decision.outcome == "cached"
     assert type(decision.value) is type(answer)
-    assert repr(decision.value) == repr(answer)
+    assert decision.value == answer
+    assert repr(decision.value) == repr(answer) or isinstance(answer, set)  # equal sets may come in another order
     if isinstance(answer, dict | list):
         decision.value.clear()
         assert repr(shared(predict)(1)) == repr(answer)

@@ -20,7 +20,9 @@ def make_plan(**facts: Any) -> Any:
         "name": "credit:predict", "version": "3.2.0", "mode": "enforce", "digest": "d1", "kind": "model", "tags": {}, "cache_words": {},
         "budget_ms": 250.0, "threshold": 0.8, "schema": None, "returns_prediction": False,
     }  # fmt: skip
-    return SimpleNamespace(audit=audit, describe=dict, **(plain | facts))
+    plan = SimpleNamespace(audit=audit, describe=dict, **(plain | facts))
+    plan.facts = plan
+    return plan
 
 
 def make_entry(**parts: Any) -> Entry:
