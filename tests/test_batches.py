@@ -1,6 +1,7 @@
 """`batch(predict, rows)` on functions that take one row."""
 
 import asyncio
+import contextlib
 import contextvars
 import copy
 import io
@@ -289,9 +290,9 @@ def test_workers_run_at_the_same_time():
 
 
 def test_a_generator_of_rows_is_asked_in_the_calling_thread():
-    connection = sqlite3.connect(":memory:")
-    rows = (row[0] for row in connection.execute("values (1), (2), (3)"))
-    assert batch(double, rows, workers=2).values == [2, 4, 6]
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        rows = (row[0] for row in connection.execute("values (1), (2), (3)"))
+        assert batch(double, rows, workers=2).values == [2, 4, 6]
 
 
 def test_context_reaches_the_rows_and_does_not_leak_from_one_to_the_next():
