@@ -15,6 +15,7 @@ from guardrail import registry
 from guardrail.errors import ConfigError
 from guardrail.shape import shape_of
 from guardrail.spec import Given, check_together, get
+from guardrail.store import forks
 
 if TYPE_CHECKING:
     from guardrail.decision import Decision
@@ -132,13 +133,14 @@ class Guard:
         return self._compile() if plan is None else plan
 
     def _compile(self) -> Plan:
-        from guardrail import compiler  # noqa: PLC0415 - pydantic and all the policies are loaded here, not at import
+        with forks.apart(forks.LOADING):  # a child that is forked in the middle of an import could never import that module
+            from guardrail import compiler  # noqa: PLC0415 - pydantic and all the policies are loaded here, not at import
 
-        with self.lock:
-            if self.planned is None:
-                registry.add(self)
-                self.planned = compiler.compile_plan(self)
-            return self.planned
+            with self.lock:
+                if self.planned is None:
+                    registry.add(self)
+                    self.planned = compiler.compile_plan(self)
+                return self.planned
 
     def inject(self, instead: Callable[..., Any] | None) -> None:
         """Run something else in the place of the user's function, for tests; None ends it."""
@@ -217,6 +219,19 @@ class Guard:
             from guardrail import compiler_shared  # noqa: PLC0415
 
             compiler_shared.forget(self)
+
+    def forget_personal(self) -> None:
+        """Drop the answers and latest decisions that are kept in this process, where they may be about a person."""
+        plan = self.planned
+        if plan is not None and plan.snapshot is not None and not plan.snapshot.about_people:
+            return
+        with self.lock:
+            for name in ("cache", "memory"):
+                self.parts.pop(name, None)
+            self.planned = None
+        from guardrail.telemetry import stats  # noqa: PLC0415 - only an erasure asks for it
+
+        stats.forget_latest(self.name)
 
     def __repr__(self) -> str:
         return f"<Guard {self.name} {self.version}, {self.mode}>"

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Connection, insert, select
 
 from guardrail import settings
-from guardrail.store import engine, file_lock
+from guardrail.store import engine, file_lock, forks
 from guardrail.store.changes import Changes
 from guardrail.store.engine import StoreError
 from guardrail.store.tables import SCHEMA, meta
@@ -264,6 +264,15 @@ def test_an_event_loop_goes_on_while_the_store_is_locked(home: Path) -> None:
 
     assert asyncio.run(main()) >= 3
     assert names() == set()
+
+
+def test_a_block_apart_from_forks_may_stand_within_another():
+    """The inner one is nothing; a fork waits for the outer."""
+    with forks.apart():
+        with forks.apart():
+            pass
+        assert forks._inside == 1
+    assert forks._inside == 0
 
 
 def open_files(path: Path) -> int:
