@@ -116,7 +116,7 @@ class Call:
 # ── ids: UUIDv7 (RFC 9562, section 5.7), made from what the record holds anyway, so that most calls never make one ────
 next_seq = itertools.count(1).__next__
 _process = 0
-_head = (0, 0, "")  # the latest millisecond, the process, and how their ids begin
+_head = (0, 0, 0, "")  # the latest millisecond, the process, the upper part of the number, and how their ids begin
 
 
 def _new_process() -> None:
@@ -131,14 +131,14 @@ lifecycle.after_fork(_new_process)
 def decision_id(at: float, seq: int) -> str:
     """Return the id for a moment (wall clock seconds) and a number within this process: ordered by both."""
     global _head  # noqa: PLW0603 - one tuple, swapped as a whole: most ids share their millisecond with the one before
-    millis = int(at * 1000)
-    known, process, head = _head
-    if known != millis or process != _process:
-        high = f"{(millis & 0xFFFFFFFFFFFF) << 16 | 0x7000 | _process >> 30 & 0xFFF:016x}"
-        head = f"{high[:8]}-{high[8:12]}-{high[12:]}-"
-        _head = (millis, _process, head)
-    low = ((1 << 63 | _process & 0x3FFFFFFF) | (seq & 0xFFFFFFFF) << 30).to_bytes(8, "big").hex()
-    return f"{head}{low[:4]}-{low[4:]}"
+    millis, upper = int(at * 1000), seq >> 18 & 0x3FFF
+    known, process, shared, head = _head
+    if known != millis or process != _process or shared != upper:
+        process = _process
+        high = f"{(millis & 0xFFFFFFFFFFFF) << 16 | 0x7000 | process >> 30 & 0xFFF:016x}"
+        head = f"{high[:8]}-{high[8:12]}-{high[12:]}-{0x8000 | upper:04x}-"
+        _head = (millis, process, upper, head)
+    return f"{head}{(seq & 0x3FFFF) << 30 | process & 0x3FFFFFFF:012x}"
 
 
 # ── who is asking ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from guardrail.ledger import lane, segments
+from guardrail.ledger import lane, record, segments
 from guardrail.ledger.lane import Lane
 from guardrail.ledger.record import event_body
 
@@ -32,6 +32,11 @@ def numbers(found: Lane) -> list[tuple[int, int]]:
         for line in segments.forwards(segment.path)
         if (record := segments.parsed(line, segment, None)) is not None
     ]
+
+
+def files(found: Lane) -> list[str]:
+    """Return the names of a lane's segments."""
+    return sorted(each.name for each in found.folder.glob("*.jsonl"))
 
 
 class Faults:
@@ -55,10 +60,15 @@ def test_files_are_private_and_named_by_their_first_record(tmp_path: Path) -> No
     one = Lane(tmp_path)
     assert not (tmp_path / "ledger").exists()
     assert len(one.append([body(1), body(2)])) == 2
-    assert [each.name for each in one.folder.iterdir()] == ["00000000000000000001.jsonl"]
-    assert stat.S_IMODE(one.folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE((one.folder / "00000000000000000001.jsonl").stat().st_mode) == 0o600
+    assert files(one) == ["00000000000000000001.jsonl"]
     one.close()
+    assert sorted(each.name for each in one.folder.iterdir()) == ["00000000000000000001.jsonl", "checkpoints", "leaves", "lock"]
+    assert sorted(each.name for each in one.folder.parent.iterdir()) == [
+        one.name, "manifest.jsonl", "manifest.lock", "manifest.notes",
+    ]  # fmt: skip
+    assert stat.S_IMODE(one.folder.stat().st_mode) == stat.S_IMODE(one.folder.parent.stat().st_mode) == 0o700
+    found = [each for each in one.folder.parent.rglob("*") if each.is_file()]
+    assert {stat.S_IMODE(each.stat().st_mode) for each in found} == {0o600}
 
 
 def test_names_of_lanes_sort_by_time_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,14 +84,13 @@ def test_names_of_lanes_sort_by_time_and_differ(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_full_segment_is_followed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers go on across files, each named by its first."""
-    monkeypatch.setattr(lane, "SEGMENT_BYTES", 300)
+    monkeypatch.setattr(lane, "SEGMENT_BYTES", 600)
     one = Lane(tmp_path)
     for at in range(9):
         assert one.append([body(at)])
     one.close()
-    files = sorted(each.name for each in one.folder.iterdir())
-    assert len(files) > 1
-    assert files[0] == "00000000000000000001.jsonl"
+    assert len(files(one)) > 1
+    assert files(one)[0] == "00000000000000000001.jsonl"
     assert numbers(one) == [(at + 1, at) for at in range(9)]
 
 
@@ -103,7 +112,7 @@ def test_after_a_failed_sync_the_file_is_never_written_again(tmp_path: Path, mon
     assert one.problem is None
     one.append([body(3)])
     one.close()
-    assert [each.name for each in sorted(one.folder.iterdir())] == ["00000000000000000001.jsonl", "00000000000000000002.jsonl"]
+    assert files(one) == ["00000000000000000001.jsonl", "00000000000000000002.jsonl"]
     assert numbers(one) == [(1, 0), (2, 1), (3, 2), (4, 3)]
     first = (one.folder / "00000000000000000001.jsonl").read_bytes()
     assert first.count(b"\n") == 3  # written, but not known to be durable: the next file holds them again
@@ -112,12 +121,13 @@ def test_after_a_failed_sync_the_file_is_never_written_again(tmp_path: Path, mon
 def test_a_short_write_keeps_what_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fills up in the middle of a line: whole lines count, the torn one is written again elsewhere."""
     one = Lane(tmp_path)
-    size = len(body(0)) + len('"seq":1,') + 1
+    size = len(record.seal(body(0), 1, b"0" * 64))
+    one.append([])  # the manifest has it
     monkeypatch.setattr(lane.os, "write", Faults(size + 10, 0))
     assert len(one.append([body(0), body(1), body(2)])) == 3
     one.close()
     assert numbers(one) == [(1, 0), (2, 1), (3, 2)]
-    assert len(list(one.folder.iterdir())) == 2
+    assert len(files(one)) == 2
 
 
 def test_what_a_full_disk_does_not_take_is_offered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,22 +148,24 @@ def test_what_a_full_disk_does_not_take_is_offered_again(tmp_path: Path, monkeyp
 def test_a_first_file_that_fails_leaves_its_name_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment without a durable record is removed, since the next try needs its name."""
     one = Lane(tmp_path)
+    one.append([])
     with monkeypatch.context() as full:
         full.setattr(lane.os, "write", Faults(30, 0, 0))
         assert one.append([body(0)]) == []
-    assert list(one.folder.iterdir()) == []
+    assert files(one) == []
     assert orjson.loads(one.append([body(0)])[0])["seq"] == 1
     one.close()
 
 
-def test_a_removed_folder_is_made_again(tmp_path: Path) -> None:
-    """Someone clears the folder under a running process: later records are on disk, not in a file without a name."""
+def test_a_lane_whose_files_are_gone_takes_nothing_more(tmp_path: Path) -> None:
+    """Someone clears the folder under a running process: numbers do not go on in a file without a name, or behind a hole."""
     one = Lane(tmp_path)
     one.append([body(0)])
     shutil.rmtree(tmp_path / "ledger")
-    assert len(one.append([body(1)])) == 1
+    assert one.append([body(1)]) == []
+    assert one.lost
     one.close()
-    assert numbers(one) == [(2, 1)]
+    assert not (tmp_path / "ledger").exists()
 
 
 def test_a_link_in_place_of_a_file_is_not_followed(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from fake_calls import call_once, make_entry, make_plan
 
-from guardrail.ledger import reader, writer
+from guardrail.ledger import reader, segments, writer
+from guardrail.ledger.manifest import Manifest
 
 HERE = Path(__file__).parent
 
@@ -80,7 +81,7 @@ def test_a_child_of_multiprocessing_writes_its_own_lane(home: Path, method: str)
     found = list(reader.read(home, event="call"))
     assert len(found) == 2
     assert {record["pid"] for record in found} == {os.getpid(), child.pid}
-    assert len(list((home / "ledger").iterdir())) == 2
+    assert len(segments.lanes(home)) == 2
     assert writer.flush(5)
 
 
@@ -144,7 +145,8 @@ assert writer.flush(10)
 """
     run(code)
     found = list(reader.read(home))
-    assert sorted(record["seq"] for record in found) == list(range(1, 103))
+    assert sorted(record["seq"] for record in found) == list(range(1, 104))
+    assert [record["event"] for record in found].count("call") == 100
 
 
 def test_a_home_that_cannot_be_made_stops_nobody(home: Path, tmp_path: Path) -> None:
@@ -155,3 +157,94 @@ def test_a_home_that_cannot_be_made_stops_nobody(home: Path, tmp_path: Path) -> 
     home.unlink()
     assert writer.flush(10)
     assert len(list(reader.read(home, event="call"))) == 1
+
+
+def terminated(code: str) -> tuple[int, float]:
+    """Run such a process until it says that it is ready, send SIGTERM, and return its exit code and how long it took."""
+    with start(code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        return process.wait(30), time.monotonic() - begin
+
+
+def test_sigterm_writes_what_was_buffered(home: Path) -> None:
+    """Where the application does not handle it: all is written, the lane is closed, and the process ends by the signal."""
+    code = """
+from guardrail.ledger import commit
+for _ in range(50): writer.push(make_entry())
+while writer.entries or not writer._committer or not writer._committer._lane: time.sleep(0.001)
+writer._TICK = 0.5; time.sleep(0.1)
+for _ in range(50): writer.push(make_entry())
+print("ready", flush=True); time.sleep(30)
+"""
+    code, _ = terminated(code)
+    assert code == -signal.SIGTERM
+    assert len(list(reader.read(home, event="call"))) == 100
+    (facts,) = Manifest(home / "ledger").lanes().values()
+    assert facts.closed
+
+
+def test_an_application_that_handles_sigterm_keeps_its_handler(home: Path) -> None:
+    """Its own handler runs, and ours is not there; the records are written at its ordinary exit."""
+    code = """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+writer.push(make_entry()); writer.flush(5)
+writer.push(make_entry())
+print("ready", flush=True); time.sleep(30)
+"""
+    assert terminated(code)[0] == 7
+    assert len(list(reader.read(home, event="call"))) == 2
+
+
+def test_sigterm_ends_a_process_whose_disk_hangs(home: Path) -> None:
+    """The wait is bounded, whatever locks the interrupted thread holds and however long the disk takes."""
+    code = """
+from guardrail import lifecycle
+from guardrail.ledger import lane
+lane._sync = lambda handle: time.sleep(60)
+lifecycle.EXIT_SECONDS = 0.3
+writer.push(make_entry())
+print("ready", flush=True)
+with writer._starting: time.sleep(30)
+"""
+    code, took = terminated(code)
+    assert code == -signal.SIGTERM
+    assert took < 10
+
+
+def test_sigterm_in_the_middle_of_the_exit_lets_it_finish(home: Path) -> None:
+    """Who asks twice gets the same end: everything is written, and the process is gone."""
+    code = """
+from guardrail import lifecycle
+from guardrail.ledger import lane
+sync = lane._sync
+def slow(handle): time.sleep(0.5); sync(handle)
+lane._sync = slow
+writer.push(make_entry())
+print("ready", flush=True)
+"""
+    terminated(code)
+    assert len(list(reader.read(home, event="call"))) == 1
+
+
+def test_a_forked_child_that_is_terminated_leaves_the_parents_lane_alone(home: Path) -> None:
+    """Its own records are written, and the lane of its parent is open, locked, and goes on."""
+    code = """
+import signal
+writer.push(make_entry()); assert writer.flush(5)
+pid = os.fork()
+if not pid:
+    writer.push(make_entry()); os.write(1, b"ready\\n"); time.sleep(30)
+assert sys.stdin is not None
+time.sleep(0.3); os.kill(pid, signal.SIGTERM)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+writer.push(make_entry()); assert writer.flush(5)
+"""
+    run(code)
+    found = list(reader.read(home, event="call"))
+    assert len(found) == 3
+    assert len({record["pid"] for record in found}) == 2
+    assert all(facts.closed for facts in Manifest(home / "ledger").lanes().values())

@@ -19,6 +19,7 @@ from guardrail.errors import InvalidInput
 from guardrail.ledger import record, schema
 
 KEY = b"k" * 32
+PREV = b"ab" * 32
 AROUND = {"service": "loans", "origin": "test", "host": "h", "pid": 7, "sdk": "1"}
 
 
@@ -26,7 +27,7 @@ def made(plan: Any = None, *, key: bytes | None = KEY, **parts: Any) -> dict[str
     """Return the record that a call with these parts gets, read back from its line."""
     entry = make_entry(plan, **parts)
     keyed = None if key is None else record.Key(key)
-    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, keyed), 12)
+    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, keyed), 12, PREV)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert len(line) <= schema.LINE_LIMIT
@@ -37,9 +38,9 @@ def made(plan: Any = None, *, key: bytes | None = KEY, **parts: Any) -> dict[str
 def test_an_ordinary_call_is_recorded_whole() -> None:
     """Every field of an ordinary record, compared whole."""
     entry = make_entry(make_plan(tags={"team": "credit"}), seq=3, at=1_700_000_000.25, took=0.0123456789)
-    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, record.Key(KEY)), 12)
+    line = record.seal(record.call_body(entry, record.sameness(entry.plan), AROUND, record.Key(KEY)), 12, PREV)
     assert orjson.loads(line) == {
-        "v": 1, "id": decision_id(1_700_000_000.25, 3), "seq": 12, "ts": "2023-11-14T22:13:20.250000Z",
+        "v": 1, "id": decision_id(1_700_000_000.25, 3), "seq": 12, "prev": "ab" * 32, "ts": "2023-11-14T22:13:20.250000Z",
         "event": "call", "outcome": "answered", "guard": "credit:predict", "version": "3.2.0", "plan": "d1", "mode": "enforce",
         "input": {"digest": hashlib.blake2b(b"(x)", digest_size=20, key=KEY).hexdigest(), "size": 3, "schema": "applicant: Applicant"},
         "output": {"value": 0.5}, "confidence": 0.9, "threshold": 0.8, "attempts": 1, "timings": {"total": 0.0123456},
@@ -72,7 +73,7 @@ def test_what_is_absent_has_no_field() -> None:
         make_plan(threshold=None, budget_ms=None, schema=None), outcome="failed", snapshot=None, confidence=None, attempts=0,
         output=None, extra={"error": RuntimeError()},
     )  # fmt: skip
-    assert set(bare) == set("v id seq ts event outcome guard version plan mode timings error".split()) | set(AROUND)
+    assert set(bare) == set("v id seq prev ts event outcome guard version plan mode timings error".split()) | set(AROUND)
 
 
 def test_an_answer_of_none_is_an_answer() -> None:
@@ -100,7 +101,7 @@ def test_an_event_of_any_size_fits_a_line() -> None:
     """Many long fields are cut and then left out, the longest first, until the line fits."""
     much = {f"field{at}": {"list": ["x" * 900] * 100} for at in range(150)} | {"small": "kept"}
     body = record.event_body(decision_id(1.0, 1), 1.0, "incident", guard="g", fields=much, around=AROUND)
-    assert len(record.seal(body, 10**18)) <= schema.LINE_LIMIT
+    assert len(record.seal(body, 10**18, PREV)) <= schema.LINE_LIMIT
     found = orjson.loads(body)
     assert (found["event"], found["guard"], found["small"], found["pid"]) == ("incident", "g", "kept", 7)
     assert set(found["truncated"]) >= set(much) - set(found)
@@ -170,7 +171,7 @@ def test_a_line_is_bounded_and_says_what_was_cut(size: int) -> None:
 
 
 def test_plain_input_is_kept_only_where_the_guard_asks_for_it() -> None:
-    """`inputs="plain"` keeps the arguments, "none" nothing at all, and too large ones are cut."""
+    """`inputs="plain"` keeps the arguments, "none" nothing at all, and too large ones go into a file of their own."""
     extra = {"plain": b'{"applicant": {"age": 41}}'}
     assert made(make_plan(inputs="plain"), extra=extra)["input"]["value"] == {"applicant": {"age": 41}}
     assert "value" not in made(make_plan(inputs="digest"), extra=extra)["input"]
@@ -178,7 +179,8 @@ def test_plain_input_is_kept_only_where_the_guard_asks_for_it() -> None:
     large = made(make_plan(inputs="plain"), extra={"plain": orjson.dumps("x" * 80_000)})
     assert "value" not in large["input"]
     assert large["input"]["digest"]
-    assert large["truncated"] == ["input"]
+    assert large["blob"]["holds"] == ["input.value"]
+    assert "truncated" not in large
 
 
 def test_without_a_key_there_is_no_digest() -> None:
@@ -208,8 +210,8 @@ def test_an_event_keeps_its_fields_in_order_and_bounded() -> None:
         decision_id(1.0, 1), 1.0, "ticket", guard="g", around=AROUND,
         fields={"ticket": "t", "state": "open", "actor": {"id": "a\ud800"}, "why": None, "n": math.nan},
     )  # fmt: skip
-    found = orjson.loads(record.seal(body, 1))
-    assert list(found)[4:9] == ["event", "guard", "actor", "ticket", "state"]
+    found = orjson.loads(record.seal(body, 1, PREV))
+    assert list(found)[5:10] == ["event", "guard", "actor", "ticket", "state"]
     assert found["actor"] == {"id": "a?"}
     assert found["n"] == "NaN"
     assert "why" not in found

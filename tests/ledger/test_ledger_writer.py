@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from fake_calls import make_entry, make_plan, until
 
 from guardrail import call, notices, settings
 from guardrail.errors import AuditUnavailable, ConfigError
-from guardrail.ledger import commit, lane, reader, taps, writer
+from guardrail.ledger import commit, lane, reader, segments, taps, writer
 from guardrail.telemetry import stats
 
 
@@ -56,7 +57,8 @@ def test_eight_threads_lose_nothing(home: Path) -> None:
         thread.join()
     assert writer.flush(30)
     found = list(reader.read(home))
-    assert sorted(each["seq"] for each in found) == list(range(1, 80_000 + 3))  # with the process and the plan
+    assert sorted(each["seq"] for each in found) == list(range(1, len(found) + 1))
+    assert sum(each["event"] == "call" for each in found) == 80_000
     assert len({each["id"] for each in found}) == len(found)
     assert stats.of("credit:predict")["calls"] == 80_000
 
@@ -187,7 +189,7 @@ def test_shutdown_ends_the_thread_and_a_later_call_begins_anew(home: Path) -> No
     writer.push(make_entry())
     assert writer.flush(5)
     assert len(calls_in(home)) == 2
-    assert len(list((home / "ledger").iterdir())) == 2
+    assert len(segments.lanes(home)) == 2
 
 
 def test_shutdown_without_a_call_is_nothing() -> None:
@@ -220,6 +222,19 @@ def test_another_home_begins_another_lane(home: Path, monkeypatch: pytest.Monkey
     assert writer.flush(5)
     assert [each["event"] for each in reader.read(home)] == ["config", "config", "call"]
     assert [each["event"] for each in reader.read(tmp_path / "other")] == ["config", "config", "call"]
+
+
+def test_a_ledger_that_is_cleared_is_begun_anew(home: Path) -> None:
+    """Someone removes the folder under a running process: what comes then is in another lane, and so is what the process is."""
+    writer.push(make_entry())
+    assert writer.flush(5)
+    shutil.rmtree(home / "ledger")
+    for _ in range(2):
+        writer.push(make_entry())
+        assert writer.flush(5)
+    assert sorted(each["event"] for each in reader.read(home)) == ["call", "call", "config", "config"]
+    assert len(segments.lanes(home)) == 1
+    assert (None, "ledger-lost-lane") in notices.counts()
 
 
 def test_audit_off_keeps_counts_only(home: Path) -> None:
@@ -262,7 +277,7 @@ def test_a_record_that_cannot_be_made_is_a_gap(home: Path) -> None:
 
 def test_an_unusable_key_leaves_records_without_digests(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where no key can be made, inputs go undigested rather than digested without one, and that is said."""
-    (tmp_path / "config").write_text("a file where the folder belongs")
+    (tmp_path / "config" / "guardrail" / "digest.key").mkdir(parents=True)
     writer.push(make_entry())
     assert writer.flush(5)
     assert calls_in(home)[0]["input"] == {"size": 3, "schema": "applicant: Applicant"}

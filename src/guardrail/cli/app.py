@@ -14,7 +14,17 @@ from typer.core import TyperGroup
 from guardrail.cli.text import fail
 from guardrail.errors import ConfigError, GuardrailError
 
-GROUPS: Final = ("trail", "review", "modes", "would", "selftest", "doctor", "settings")  # in the order of `--help`
+GROUPS: Final = (
+    "trail",
+    "audit",
+    "review",
+    "modes",
+    "would",
+    "selftest",
+    "doctor",
+    "settings",
+    "store",
+)  # in the order of `--help`
 
 
 class _Commands(TyperGroup):
@@ -32,7 +42,7 @@ class _Commands(TyperGroup):
             raise
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            raise fail(f"{error.strerror or type(error).__name__}{where}", 1) from error
+            raise fail(f"{error.strerror or str(error) or type(error).__name__}{where}", 1) from error
 
 
 def build() -> typer.Typer:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from guardrail import clock, notices, settings
 from guardrail.errors import AuditUnavailable, ConfigError
-from guardrail.ledger import taps
+from guardrail.ledger import postgres, taps
+from guardrail.ledger.chores import Chores, close
 from guardrail.ledger.entry import Entry
 from guardrail.ledger.lane import Lane
 from guardrail.ledger.lines import Lines
+from guardrail.ledger.places import PlaceRefused
+from guardrail.ledger.postgres.schema import SchemaRefused
 from guardrail.ledger.queued import Event, Losses, Mark, Pledge
+from guardrail.ledger.signing import KeyRefused
 
 KEPT_LINES: Final = 100_000  # lines that wait for a disk that is full or gone
 KEPT_BYTES: Final = 64 * 2**20
@@ -43,7 +48,9 @@ class Committer:
     def __init__(self, losses: Losses) -> None:
         self.losses = losses
         self._lane: Lane | None = None
+        self._chores = Chores()
         self._lines = Lines(self._keep)
+        self._file = 0  # number of the first record of the file in which plans were spelled out
         self._kept: deque[bytes] = deque()  # an empty one was withdrawn
         self._kept_bytes = 0
         self._made = 0  # lines made so far
@@ -52,6 +59,11 @@ class Committer:
         self._retry_at = 0.0
         self._failed_at = float("-inf")
         self._pause = 0.0
+
+    @property
+    def lane(self) -> str | None:
+        """The name of the lane, None before the first record."""
+        return None if self._lane is None or not self._lane.begun else self._lane.name
 
     @property
     def waiting(self) -> bool:
@@ -113,11 +125,18 @@ class Committer:
         elif force and self._kept:
             self._give_up(OSError("the ledger's disk failed a moment ago"))
         self._answer()
+        if self._lane is not None and not self._promises:
+            for item in self._chores.do(self._lane, now):
+                self._keep(self._lines.event(item))
 
     def close(self) -> None:
-        """Let go of the open file."""
+        """Tell the last beat, sign the last checkpoint, and close the lane."""
         if self._lane is not None:
-            self._lane.close()
+            if self._lane.begun and not self._kept:
+                for item in self._chores.beats.take(clock.now()):
+                    self._keep(self._lines.event(item))
+                self._write()
+            close(self._lane)
         for promise in self._promises:
             promise.item.settle(OSError("the process ended before the record was durable"))
         self._promises.clear()
@@ -127,7 +146,7 @@ class Committer:
     def abandon(self) -> None:
         """In a forked child: close what was inherited, and leave everything to the parent."""
         if self._lane is not None:
-            self._lane.close()
+            self._lane.abandon()
 
     # ── making lines ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _call(self, entry: Entry) -> str | None:
@@ -136,11 +155,14 @@ class Committer:
             lost = "the disk did not take it"
         else:
             try:
-                self._keep(self._lines.call(entry))
+                body = self._lines.call(entry)
             except Exception as problem:  # noqa: BLE001 - one odd call must not stop the ledger; it is counted, and said
                 notices.say("record", f"a record could not be made ({type(problem).__name__})", guard=entry[3].name)
                 lost = "it could not be made"
             else:
+                self._kept.append(body)  # as `_keep` does
+                self._kept_bytes += len(body)
+                self._made += 1
                 return None
         self.losses.count(lost, entry[1])
         return lost
@@ -156,21 +178,31 @@ class Committer:
         if lane is None or self._kept:
             return
         try:
-            moved = settings.home(create=False) != lane.home
+            moved = settings.home(create=False) != lane.home or postgres.url() != lane.url
         except (OSError, ConfigError):
             return
         if moved:
-            lane.close()
-            self._lane = None
-            self._lines = Lines(self._keep)
+            close(lane)
+            self._another()
+
+    def _another(self) -> None:
+        """Begin another lane with the next record, and tell in it again what the process and its plans are."""
+        self._lane = None
+        self._chores = Chores(self._chores.beats)
+        self._lines = Lines(self._keep)
+        self._file = 0
 
     # ── writing them ──────────────────────────────────────────────────────────────────────────────────────────────────
     def _write(self) -> Exception | None:
         """Write everything kept, gaps first; return what is wrong, if not all of it is durable."""
+        if self._lane is not None and self._lane.lost:
+            notices.say("ledger-lost-lane", "the files of the ledger were removed while in use; another lane was begun")
+            self._lane.abandon()
+            self._another()
         self._lines.begin(clock.wall())
         try:
             if self._lane is None:
-                self._lane = Lane(settings.home())
+                self._lane = _lane(settings.home())
         except (OSError, ConfigError) as problem:
             return problem
         lost = self.losses.take()
@@ -184,12 +216,18 @@ class Committer:
         while self._kept:
             part = list(islice(self._kept, _AT_ONCE))
             lines = self._lane.append([body for body in part if body])
+            if self._file != self._lane.first:
+                if self._file:
+                    self._lines.again()
+                self._file = self._lane.first
             self._release(part, len(lines))
             if lines:
                 taps.after_write(lines)
                 self._answer()
+                if self._kept:
+                    self._chores.sign(self._lane, clock.now())
             if self._lane.problem is not None:
-                return self._lane.problem
+                return self._write() if self._lane.lost else self._lane.problem
         return None
 
     def _release(self, part: list[bytes], durable: int) -> None:
@@ -238,6 +276,16 @@ class Committer:
         self._kept[at] = body
 
 
+def _lane(home: Path) -> Lane:
+    """Return a new lane, in files or in the database that is configured."""
+    url = postgres.url()
+    if url is None:
+        return Lane(home)
+    from guardrail.ledger.postgres.lane import SharedLane  # noqa: PLC0415 - brings psycopg
+
+    return SharedLane(home, url)
+
+
 def _unanswered(entry: Entry) -> Entry:
     extra = {**(entry[9] or {}), "error": AuditUnavailable(), "policy": "audit"}
     return Entry._make(entry)._replace(outcome="refused", output=None, extra=extra)
@@ -248,6 +296,8 @@ def _reason(problem: BaseException) -> str:
 
 
 def _text(problem: Exception) -> str:
+    if isinstance(problem, KeyRefused | PlaceRefused | SchemaRefused):
+        return f"the ledger takes no records: {_reason(problem)}"
     return (
         f"the ledger cannot be written ({_reason(problem)}): records are kept in memory and offered again;"
         " free or repair the disk under GUARDRAIL_HOME"

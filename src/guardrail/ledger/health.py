@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
+from guardrail.ledger.disk import FOLDER
+from guardrail.ledger.manifest import Manifest
 from guardrail.ledger.segments import Segment, forwards, lanes, parsed, segments
 
 Level = Literal["ok", "warn", "bad"]
@@ -36,6 +38,10 @@ def check(home: Path, most: int = READ_BYTES) -> list[tuple[Level, str]]:
         return [("bad", f"the ledger's folder cannot be read ({problem.strerror})")]
     if not found:
         return [("ok", "nothing has been recorded yet")]
+    try:
+        facts = Manifest(home / FOLDER).lanes()
+    except OSError as problem:
+        return [("bad", f"the manifest cannot be read ({problem.strerror})")]
     for lane in reversed(found):
         try:
             files = segments(lane)
@@ -43,7 +49,7 @@ def check(home: Path, most: int = READ_BYTES) -> list[tuple[Level, str]]:
             if size > most and lane != found[-1]:
                 left_out += 1
                 continue
-            one = _lane(lane, files)
+            one = _lane(lane, files, facts[lane.name].pruned if lane.name in facts else [])
         except OSError as problem:
             findings.append(("bad", f"lane {lane.name} cannot be read ({problem.strerror})"))
             continue
@@ -63,10 +69,11 @@ def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _lane(lane: Path, files: list[Segment]) -> _Found:
+def _lane(lane: Path, files: list[Segment], pruned: list[tuple[int, int]]) -> _Found:
     findings: list[tuple[Level, str]] = []
     records = lost = missing = 0
     expected = files[0].first if files else 0
+    gone = {first: last + 1 for first, last in sorted(pruned)}
     for segment in files:
         skipped: Counter[str] = Counter()
         for line in forwards(segment.path):
@@ -74,6 +81,8 @@ def _lane(lane: Path, files: list[Segment]) -> _Found:
             if record is None:
                 continue
             records += 1
+            while expected < record["seq"] and expected in gone:
+                expected = gone[expected]
             missing += max(0, record["seq"] - expected)
             expected = record["seq"] + 1
             if record.get("event") == "gap" and isinstance(record.get("count"), int):

@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from guardrail.ledger.disk import have_folder, sync_folder
+
 KEY_BYTES: Final = 32
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -33,7 +35,7 @@ def digest_key(folder: Path | None = None) -> bytes:
         return _read(path)
     except FileNotFoundError:
         pass
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    have_folder(folder)
     making = folder / f".digest.key.{os.urandom(8).hex()}"
     handle = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
     try:
@@ -46,6 +48,7 @@ def digest_key(folder: Path | None = None) -> bytes:
             os.link(making, path)  # unlike a rename it never replaces the key that another process has just made
     finally:
         making.unlink()
+    sync_folder(folder)
     return _read(path)
 
 

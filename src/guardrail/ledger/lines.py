@@ -11,9 +11,11 @@ from guardrail import notices, settings
 from guardrail.errors import ConfigError
 from guardrail.ledger.entry import Entry
 from guardrail.ledger.keys import digest_key
+from guardrail.ledger.moulds import Moulds
 from guardrail.ledger.queued import Event, Losses
 from guardrail.ledger.record import Key, Sameness, call_body, event_body, sameness
 from guardrail.ledger.surroundings import surroundings
+from guardrail.settings.values import masked
 
 _PLANS: Final = 4_096
 
@@ -29,9 +31,15 @@ class Lines:
         self._keep = keep
         self._begun = False
         self._around: dict[str, Any] = {}
-        self._same: dict[tuple[str, str, str, str], Sameness] = {}
-        self._latest: tuple[Any, Sameness] | None = None  # most batches are one guard's
+        self._same: dict[tuple[str, str, str, str], tuple[Sameness, Moulds]] = {}
+        self._latest: tuple[Any, Sameness, Moulds] | None = None  # most batches are one guard's
         self._key: Key | None = None
+
+    def again(self) -> None:
+        """Tell all that again: another file was begun, and the one that has it may be pruned long before."""
+        self._begun = False
+        self._same.clear()
+        self._latest = None
 
     def call(self, entry: Entry) -> bytes:
         """Make the line of a call."""
@@ -39,9 +47,8 @@ class Lines:
         latest = self._latest
         if latest is None or latest[0] is not plan:
             known = (plan.digest, plan.mode, plan.name, plan.version)
-            same = self._same.get(known) or self._spell_out(entry, known)
-            latest = self._latest = (plan, same)
-        return call_body(entry, latest[1], self._around, self._key)
+            latest = self._latest = (plan, *(self._same.get(known) or self._spell_out(entry, known)))
+        return latest[2].pour(entry) or call_body(entry, latest[1], self._around, self._key)
 
     def event(self, item: Event) -> bytes:
         """Make the line of an event."""
@@ -63,7 +70,7 @@ class Lines:
             service = None
         self._around = surroundings(service)
         started = {"python": sys.version.split()[0], "implementation": sys.implementation.name, "platform": sys.platform}
-        self._keep(self._own("config", at, {"started": started}))
+        self._keep(self._own("config", at, {"started": started | self._sinks()}))
         try:
             self._key = Key(digest_key())
         except (OSError, RuntimeError) as problem:  # RuntimeError: the user has no home folder
@@ -73,16 +80,26 @@ class Lines:
                 f" ({getattr(problem, 'strerror', None) or problem}); make ~/.config/guardrail, or XDG_CONFIG_HOME, writable",
             )
 
-    def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> Sameness:
+    @staticmethod
+    def _sinks() -> dict[str, Any]:
+        """Return where records of this process go besides the ledger: whoever erases must know what has left."""
+        try:
+            sinks = settings.current().sinks
+        except ConfigError:
+            return {}
+        return {"sinks": {name: masked(sink.url) for name, sink in sinks.items()}} if sinks else {}
+
+    def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> tuple[Sameness, Moulds]:
         """Tell what a plan says of itself; its calls name it by digest."""
         at, plan = entry[1], entry[3]
         self.begin(at)
         if len(self._same) >= _PLANS:
             self._same.clear()
-        same = self._same[known] = sameness(plan)
+        same = sameness(plan)
+        self._same[known] = same, Moulds(same, self._around, self._key)
         fields = {"version": same.version, "plan": same.plan, "mode": same.mode, "spelled": plan.describe()}
         self._keep(self._own("config", at, fields, guard=plan.name))
-        return same
+        return self._same[known]
 
     def _own(self, kind: str, at: float, fields: dict[str, Any], guard: str | None = None) -> bytes:
         identity = calls.decision_id(at, calls.next_seq())

@@ -1,17 +1,19 @@
-"""Makes the one JSON line of a call or an event. The number in its lane is put in when it is written (`seal`)."""
+"""Makes the one JSON line of a call or an event. Its number, and the hash of the line before, come in when it is written (`seal`)."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from binascii import hexlify
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from guardrail import call as calls
 from guardrail.content import size_of
-from guardrail.content.summaries import Digested
+from guardrail.content.summaries import Digested, Sealed
 from guardrail.ledger.schema import BODY_LIMIT, ORDER, VERSION
 from guardrail.ledger.shorten import shortened
 from guardrail.ledger.text import NAME_LIMIT, clean, number, text
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from guardrail.plan import Plan
 
 _HEAD: Final = len('{"v":1,"id":"00000000-0000-7000-8000-000000000000",')  # up to where the number in the lane belongs
-_ANSWERS: Final = frozenset({"answered", "cached", "stale", "fallback", "human"})
+ANSWERS: Final = frozenset({"answered", "cached", "stale", "fallback", "human"})
 _EASY: Final = frozenset({str, bool, int, type(None)})
 
 
@@ -86,7 +88,7 @@ class Key:
         self.begun = hashlib.blake2b(digest_size=20, key=secret)
 
 
-def call_body(  # noqa: C901, PLR0912 - flat, since it is done for every call
+def call_body(  # noqa: C901, PLR0912, PLR0915 - flat, since it is done for every call
     entry: Entry, same: Sameness, around: Mapping[str, Any], key: Key | None
 ) -> bytes:
     """Make the line of a call, without its number and newline.
@@ -123,7 +125,7 @@ def call_body(  # noqa: C901, PLR0912 - flat, since it is done for every call
             shown["schema"] = same.schema
         if same.inputs == "plain" and extra is not None and "plain" in extra:
             shown["value"] = _plain(extra["plain"])
-    if outcome in _ANSWERS or (outcome == "late" and (extra is None or "error" not in extra)):  # late, and returned
+    if outcome in ANSWERS or (outcome == "late" and (extra is None or "error" not in extra)):  # late, and returned
         if output.__class__ in _EASY or (output.__class__ is float and output - output == 0.0):  # finite
             record["output"] = {"value": output}
         else:
@@ -148,12 +150,26 @@ def call_body(  # noqa: C901, PLR0912 - flat, since it is done for every call
     if cache is not None:
         record["cache"] = cache
     record |= around
+    if output.__class__ is Sealed or (extra is not None and "subject" in extra):
+        from guardrail.ledger import sealing  # noqa: PLC0415 - for those who have something personal
+
+        sealing.put(record, extra, output, at)
     if same.tags:
         record["tags"] = same.tags
     try:
         line = orjson.dumps(record)
     except TypeError:  # a lone surrogate, an integer beyond 64 bits, or a type that has no place here
-        line = orjson.dumps(clean(record))
+        kept = {"sealed": record["sealed"]} if "sealed" in record else {}
+        line = orjson.dumps(clean(record) | kept)
+    return line if len(line) <= BODY_LIMIT else _too_long(line, at, extra)
+
+
+def _too_long(line: bytes, at: float, extra: Mapping[str, Any] | None) -> bytes:
+    """Return the line of a record that does not fit: its content in a sealed file of its own, whatever else is too long cut."""
+    from guardrail.ledger import blobs  # noqa: PLC0415 - few records are so long
+
+    subjects = () if extra is None else extra.get("subject", ())
+    line = blobs.moved(line, at, subjects[0] if subjects else None)
     return line if len(line) <= BODY_LIMIT else shortened(line)
 
 
@@ -186,6 +202,8 @@ def _output(output: Any, confidence: float | None, same: Sameness, key: Key | No
         found = output.fields(b"" if key is None else key.secret)
         if key is None:
             found.pop("digest", None)
+        if isinstance(output, Sealed) and output.shown is not None:
+            found["value"] = output.shown
         return found
     if output.__class__ is tuple:
         if not output:  # its guard keeps nothing
@@ -262,6 +280,30 @@ def event_body(
     return line if len(line) <= BODY_LIMIT else shortened(line)
 
 
-def seal(body: bytes, seq: int) -> bytes:
-    """Put a record's number in its lane into its line, and end the line. A hash link to the line before belongs here too."""
-    return b'%b"seq":%d,%b\n' % (body[:_HEAD], seq, body[_HEAD:])
+def seal(body: bytes, seq: int, prev: bytes) -> bytes:
+    """Put a record's number in its lane and the hash of the record before (hex) into its line, and end the line."""
+    return b'%b"seq":%d,"prev":"%b",%b\n' % (body[:_HEAD], seq, prev, body[_HEAD:])
+
+
+def seal_all(bodies: Sequence[bytes], seq: int, leaf: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Seal records that follow each other; flat, since this is most of what a record costs here.
+
+    Args:
+        bodies: Lines without number, link and newline.
+        seq: Number of the first.
+        leaf: Hash of the record before it.
+
+    Returns:
+        The lines, and the leaf hash of each (`merkle.leaf` of a line without its newline).
+    """
+    lines: list[bytes] = []
+    leaves: list[bytes] = []
+    head, prev = _HEAD, hexlify(leaf)
+    for body in bodies:
+        line = b'%b"seq":%d,"prev":"%b",%b' % (body[:head], seq, prev, body[head:])
+        leaf = sha256(b"\0" + line).digest()
+        prev = hexlify(leaf)
+        leaves.append(leaf)
+        lines.append(line + b"\n")
+        seq += 1
+    return lines, leaves

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 from guardrail.ledger.text import NAME_LIMIT, text
@@ -33,6 +34,14 @@ def origin() -> str:
     if "ipykernel.kernelapp" in loaded:
         return "notebook"
     return "service" if any(name in loaded for name in _SERVERS) else "batch"
+
+
+def boot_id() -> str:
+    """Return what this start of the machine is called, "" where the system does not say (random(4))."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def sdk_version() -> str:

@@ -6,6 +6,7 @@ A buffered record is durable about 20 ms after its call; an awaited one as soon 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -171,6 +172,11 @@ def event(kind: str, *, guard: str | None = None, fields: Mapping[str, Any], syn
     return identity
 
 
+def lane() -> str | None:
+    """Return the name of the lane that this process writes; None before its first record."""
+    return None if _committer is None else _committer.lane
+
+
 def flush(timeout: float) -> bool:
     """Wait until everything handed over so far is counted, traced and durable; return whether it is, within seconds."""
     return _reach(timeout, durable=True)
@@ -231,19 +237,24 @@ def _release_bell() -> None:
 def _run() -> None:
     global parked  # noqa: PLW0603
     bell = _bell
-    with forks.apart():  # a child that is forked in the middle of an import could never import that module
+    with forks.apart(forks.LOADING):  # a child that is forked in the middle of an import could never import that module
         from guardrail import control  # noqa: PLC0415 - needed only on this thread
 
         committer = _the_committer()
     busy = looked = clock.now()
+    patience = forks.LOADING  # the first round brings what the disk needs
     while not _ending and bell is _bell:
         now = clock.now()
-        with forks.apart():
+        with forks.apart(patience):
             if _round(committer):
-                busy = now
+                busy, patience = now, forks.PATIENCE
             if now - looked >= _LOOK:
                 looked = now
                 _quietly("control", control.poll)
+                # Only who has sealed something keeps what may have to go; another thread may just be loading it.
+                poll = getattr(sys.modules.get("guardrail.ledger.sealing"), "poll", None)
+                if poll is not None:
+                    _quietly("sealing", poll)
         if entries:
             continue
         if committer.waiting:

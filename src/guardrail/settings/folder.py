@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -12,7 +13,10 @@ from typing import Final, NamedTuple
 MOUNTS: Final = Path("/proc/self/mountinfo")
 _MARKERS: Final = ("guardrail.toml", "pyproject.toml", ".git")
 _PASSING: Final = frozenset({"aufs", "devtmpfs", "fuse.fuse-overlayfs", "overlay", "ramfs", "tmpfs"})
-_REMOTE: Final = frozenset({"9p", "afs", "ceph", "cifs", "glusterfs", "lustre", "nfs", "nfs4", "s3fs", "smb3", "sshfs"})
+_REMOTE: Final = frozenset({
+    "9p", "afs", "beegfs", "blobfuse", "blobfuse2", "ceph", "cifs", "coda", "davfs", "davfs2", "gcsfuse", "glusterfs", "goofys",
+    "lustre", "mount-s3", "nfs", "nfs4", "rclone", "s3fs", "smb2", "smb3", "smbfs", "sshfs", "vboxsf",
+})  # fmt: skip
 _temporary: list[tuple[int, Path]] = []
 
 
@@ -23,7 +27,7 @@ class FileSystem(NamedTuple):
         kind: As the kernel names it: "ext4", "overlay", "nfs4"…
         mount: Where it is mounted.
         passing: Its content ends with the container or the machine's uptime.
-        remote: File locks and SQLite cannot be relied upon there.
+        remote: File locks, syncs and SQLite cannot be relied upon there.
     """
 
     kind: str
@@ -86,9 +90,12 @@ def make(path: Path) -> None:
     Raises:
         OSError: It cannot be made.
     """
+    missing = [each for each in path.parents if not each.is_dir()]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.mkdir(mode=0o700)
+        for each in (path, *missing):  # or a power failure takes it, and the ledger in it
+            _sync(each.parent)
     except FileExistsError:
         if not path.is_dir():
             raise NotADirectoryError(20, "Not a directory", str(path)) from None
@@ -97,6 +104,15 @@ def make(path: Path) -> None:
     ignore = path / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")
+
+
+def _sync(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every folder that can be written can be read, or synced
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def file_system(path: Path, mounts: Path = MOUNTS) -> FileSystem | None:

@@ -33,7 +33,7 @@ def rows() -> list[Row]:
         Row(variable(name), _shown(getattr(now, name, None), setting), now.origin(name), setting.doc)
         for name, setting in TABLE.items()
     ]
-    sink, route, guard = FAMILIES
+    sink, route, anchor, guard = FAMILIES
     found += [
         Row(f"{PREFIX}SINK_{name.upper()}", masked(each.url), now.origin(f"sinks.{name}"), sink.doc)
         for name, each in now.sinks.items()
@@ -41,6 +41,10 @@ def rows() -> list[Row]:
     found += [
         Row(f"{PREFIX}ROUTE_{name.upper()}", each.text, now.origin(f"routes.{name}"), route.doc)
         for name, each in now.routes.items()
+    ]
+    found += [
+        Row(f"{PREFIX}ANCHOR_{name.upper()}", str(each.url), now.origin(f"anchors.{name}"), anchor.doc)
+        for name, each in now.anchors.items()
     ]
     found += [
         Row(f"{PREFIX}GUARD__{address(key.guard) or key.guard}__{key.option.upper()}", _plain(value), origin, guard.doc)

@@ -47,6 +47,7 @@ class Source:
     plain: dict[str, Given] = field(default_factory=dict)
     sinks: dict[str, Given] = field(default_factory=dict)
     routes: dict[str, Given] = field(default_factory=dict)
+    anchors: dict[str, Given] = field(default_factory=dict)
     guards: dict[GuardKey, Given] = field(default_factory=dict)
 
 
@@ -89,7 +90,7 @@ def _place(rest: str, name: str) -> tuple[str, str]:
     shown = printable(name)
     if rest.lower() in TABLE and rest.isupper():
         return "plain", rest.lower()
-    for kind in ("SINK", "ROUTE"):
+    for kind in ("SINK", "ROUTE", "ANCHOR"):
         if rest.startswith(f"{kind}_"):
             return f"{kind.lower()}s", sink_name(rest.removeprefix(f"{kind}_"), shown)
     if rest.startswith("GUARD_"):
@@ -109,7 +110,7 @@ def _put(source: Source, key: tuple[str, str], given: Given) -> None:
         guard, _, option = name.rpartition("__")
         source.guards[GuardKey(guard, option, exact=False)] = given
     else:
-        {"plain": source.plain, "sinks": source.sinks, "routes": source.routes}[kind][name] = given
+        {"plain": source.plain, "sinks": source.sinks, "routes": source.routes, "anchors": source.anchors}[kind][name] = given
 
 
 def _secret(path: str, name: str) -> str:
@@ -173,15 +174,16 @@ def from_toml(path: Path) -> Source:
         raise ConfigError(f"{path} is nested too deeply") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}") from None
-    home = content.get("home")
-    if isinstance(home, str) and home.strip() and not home.strip().startswith("~"):
-        content["home"] = str(path.parent / home.strip())
+    for name in ("home", "signing_key_file", "sealing_key_file"):
+        spelled = content.get(name)
+        if isinstance(spelled, str) and spelled.strip() and not spelled.strip().startswith("~"):
+            content[name] = str(path.parent / spelled.strip())
     return _from_mapping(content, "guardrail.toml", "guardrail.toml: {}", guards_name="guard")
 
 
 def _from_mapping(settings: Mapping[str, object], origin: Origin, where: str, *, guards_name: str) -> Source:
     source = Source()
-    groups = {"sinks": source.sinks, "routes": source.routes}
+    groups = {"sinks": source.sinks, "routes": source.routes, "anchors": source.anchors}
     for name, value in settings.items():
         if value is None or (isinstance(value, str) and not value.strip()):
             continue

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from guardrail import lifecycle, notices
 from guardrail.errors import ConfigError
+from guardrail.settings.anchors import Anchor, anchor
 from guardrail.settings.folder import default, file_system, make, nearest_toml, temporary, under_pytest
 from guardrail.settings.guards import address, parse
 from guardrail.settings.sinks import Route, Sink, route, sink
@@ -60,24 +61,38 @@ class Settings:
     Attributes:
         home: The folder of the embedded store as configured, None where nothing is; `home()` says where it is.
         service: Name of the application.
+        database_url: URL of the database that holds the ledger, None where it is in files; `.reveal()` gives it in full.
         cache_url: URL of the shared cache; `.reveal()` gives it in full.
         mode: Mode for every guard, None: each guard's own.
         audit: Audit for every guard, None: each guard's own.
+        signing_key_file: The key that checkpoints are signed with, None: the user's own.
+        sealing_key_file: The key that wraps the keys of data subjects, None: the user's own.
+        selfcheck: Seconds between two looks of the ledger at itself, None: never.
+        retention: How long records are kept, as written (`settings.periods` reads it); None: for ever.
+        compress: Whether closed segments are compressed in the background.
         disabled: Whether functions run bare.
         log: Which calls get a line for people: "off", "problems" or "all".
         sinks: By name.
         routes: By the name of their sink.
+        anchors: By name.
     """
 
     home: Path | None
     service: str | None
+    database_url: SecretText | None
     cache_url: SecretText | None
     mode: str | None
     audit: str | None
+    signing_key_file: Path | None
+    sealing_key_file: Path | None
+    selfcheck: float | None
+    retention: str | None
+    compress: bool
     disabled: bool
     log: str
     sinks: Mapping[str, Sink]
     routes: Mapping[str, Route]
+    anchors: Mapping[str, Anchor]
     origins: Mapping[str, Origin]
     guard_options: tuple[GuardOption, ...]
 
@@ -267,10 +282,10 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
     for name, given in plain.items():
         values[name] = TABLE[name].parse(given.value, given.where)
         origins[name] = given.origin
-    del values["database_url"]
-    if values["cache_url"] is not None and values["service"] is None:
+    shared = next((name for name in ("database_url", "cache_url") if values[name] is not None), None)
+    if shared is not None and values["service"] is None:
         raise ConfigError(
-            f"{plain['cache_url'].where} is set but GUARDRAIL_SERVICE is not",
+            f"{plain[shared].where} is set but GUARDRAIL_SERVICE is not",
             hint="name the application: its name stands before every key in the shared store",
         )
     found: dict[str, Sink] = {}
@@ -286,6 +301,11 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
                 raise ConfigError(f"{given.where} has no sink of that name", hint=hint)
             ways[name] = route(given.value, given.where)
             origins[f"routes.{name}"] = given.origin
+    kept: dict[str, Anchor] = {}
+    for source in sources:
+        for name, given in source.anchors.items():
+            kept[name] = anchor(name, given.value, given.where)
+            origins[f"anchors.{name}"] = given.origin
     options = tuple(
         GuardOption(key, parse(key.option, each.value, each.where, in_code=each.origin == "configure()"), each.origin, each.where)
         for source in sources
@@ -295,6 +315,7 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
         **values,
         sinks=MappingProxyType(found),
         routes=MappingProxyType(ways),
+        anchors=MappingProxyType(kept),
         origins=MappingProxyType(origins),
         guard_options=options,
     )

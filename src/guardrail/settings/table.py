@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from guardrail.settings.periods import PROFILES, period
 from guardrail.settings.values import (
     AUDITS,
     LOGS,
     MODES,
     Parser,
     cache_url,
+    database_url,
     flag,
     folder,
     mode,
-    no_database,
+    often,
     one_of,
     text,
 )
@@ -66,8 +68,10 @@ TABLE: Final[dict[str, Setting]] = {
             shown="OTEL_SERVICE_NAME",
         ),
         Setting(
-            "database_url", no_database, None, "nothing yet",
-            "Reserved. The embedded store is the only one in this release; setting this is an error.", secret=True,
+            "database_url", database_url, None, "postgresql://user:password@host/database",
+            "A PostgreSQL database that holds the ledger of all processes and hosts; needs the extra `postgres`, `service`,"
+            " and `guardrail store migrate` once. What it cannot take just now is kept in `home`, as is everything else.",
+            secret=True, shown="files in home",
         ),
         Setting(
             "cache_url", cache_url, None, "redis:// · rediss:// · unix://",
@@ -85,6 +89,30 @@ TABLE: Final[dict[str, Setting]] = {
             shown="what each guard says, else buffered",
         ),
         Setting(
+            "signing_key_file", folder, None, "a file",
+            "The private key that the ledger's checkpoints are signed with: 32 bytes in base64, readable by its owner only."
+            " `guardrail audit key --new` makes one.",
+            shown="signing.key in ~/.config/guardrail, made on first use",
+        ),
+        Setting(
+            "sealing_key_file", folder, None, "a file",
+            "The key that wraps the keys of data subjects: 32 bytes in base64, readable by its owner only.",
+            shown="sealing.key in ~/.config/guardrail, made on first use",
+        ),
+        Setting(
+            "selfcheck", often, 3600.0, "1h · off",
+            "How often the ledger verifies a part of itself in the background, within 16 MiB each time.", shown="1h",
+        ),
+        Setting(
+            "retention", period, None, f"180d · 26w · 7y · {' · '.join(PROFILES)} · keep",
+            "How long records are kept. What is older is pruned, in whole segments, unless a legal hold keeps it.",
+            shown="everything is kept",
+        ),
+        Setting(
+            "compress", flag, True, "true · false",  # noqa: FBT003 - a default, not an argument
+            "Compress closed segments that are older than a day, in the background.",
+        ),
+        Setting(
             "disabled", flag, False, "true · false",  # noqa: FBT003 - a default, not an argument
             "Run every function bare. Access, approval and the kill switch still hold.",
         ),
@@ -100,6 +128,10 @@ FAMILIES: Final = (
     Family(
         "ROUTE_<NAME>", "routes", "field:pattern,pattern;field:pattern",
         "Which records the sink of that name takes: event, guard, mode and outcome, with * and ?.",
+    ),
+    Family(
+        "ANCHOR_<NAME>", "anchors", "file:///path · s3://bucket/prefix · postgresql://…",
+        "Where copies of signed checkpoints are kept, so that even who has the key cannot change what was. Shown masked everywhere.",
     ),
     Family("GUARD__<NAME>__<OPTION>", "guards", "see below", "One option of one guard."),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from guardrail import clock
 from guardrail.errors import ConfigError
 
 MAX_TEXT: Final = 8192  # characters; more is an accident, such as a whole file pasted into a variable
@@ -18,6 +19,7 @@ MODES: Final = ("enforce", "observe", "off", "killed")
 AUDITS: Final = ("buffered", "sync", "off")
 LOGS: Final = ("off", "problems", "all")
 _LATER_MODES: Final = ("shadow", "advise", "canary")
+_DATABASES: Final = ("postgresql", "postgres")
 _CACHES: Final = ("redis", "rediss", "unix")
 _YES: Final = ("true", "1", "yes", "on")
 _NO: Final = ("false", "0", "no", "off")
@@ -139,6 +141,13 @@ def one_of(allowed: tuple[str, ...]) -> Parser:
     return parse
 
 
+def often(value: object, where: str) -> float | None:
+    """Return a duration in seconds, None for `off`."""
+    if isinstance(value, str) and value.strip().lower() == "off":
+        return None
+    return clock.seconds(value.strip() if isinstance(value, str) else value, where)  # type: ignore[arg-type]
+
+
 def mode(value: object, where: str) -> str:
     """Return the word of a mode that this release has."""
     word = text(value, where).lower()
@@ -161,9 +170,28 @@ def folder(value: object, where: str) -> Path:
         raise ConfigError(f"{where} cannot be made an absolute path", hint="write a path that begins with /") from error
 
 
-def no_database(_: object, where: str) -> None:
-    """Refuse: a shared database is not part of this release, and a setting is never accepted and ignored."""
-    raise ConfigError(f"{where}: the embedded store (files in GUARDRAIL_HOME) is the only one in this release", hint="unset it")
+def database_url(value: object, where: str) -> SecretText:
+    """Return the URL of a shared database.
+
+    Raises:
+        ConfigError: The scheme is not postgresql, the rest does not say which database, or the extra is not installed.
+    """
+    from importlib.util import find_spec  # noqa: PLC0415 - for who has a database
+    from urllib.parse import urlsplit  # noqa: PLC0415 - as above
+
+    url = text(value, where)
+    please = 'write "postgresql://user:password@host:5432/database"; reserved characters in the password as %XX'
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigError(f"{where} is not a URL", hint=please) from None
+    if parts.scheme not in _DATABASES:
+        raise ConfigError(f"{where} must begin with postgresql://", hint=please)
+    if not parts.path.strip("/") or "@" in parts.path + parts.query or parts.netloc.count("@") > 1 or parts.fragment:
+        raise ConfigError(f"{where} names no database, or has a reserved character in its password", hint=please)
+    if find_spec("psycopg") is None:
+        raise ConfigError(f'{where} needs the extra postgres: pip install "guardrail-sdk[postgres]"', hint="or unset it")
+    return SecretText(url)
 
 
 def cache_url(value: object, where: str) -> SecretText:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
+from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any, Final
 
 from guardrail import lifecycle
@@ -18,6 +20,7 @@ _PER_LOG: Final = 1 / math.log(_RATIO)
 _OFFSET: Final = -math.log(_SHORTEST) * _PER_LOG
 
 _log = math.log
+_took, _plan, _outcome, _attempts, _extra = map(itemgetter, (2, 3, 4, 8, 9))  # parts of an `Entry`
 
 
 class _Tally:
@@ -57,36 +60,51 @@ _tallies: dict[str, _Tally] = {}
 def take(entries: list[Entry]) -> None:
     """Count a batch of calls."""
     with _lock:
-        for entry in entries:
-            name = entry[3].name
-            tally = _tallies.get(name)
+        for each in _by_plan(entries):
+            run, plan = each, each[0][3]
+            tally = _tallies.get(plan.name)
             if tally is None:
-                tally = _tallies[name] = _Tally()
-            extra = entry[9]
-            if extra is not None and "rows" in extra:  # a call over a table: its rows are the decisions, one entry each
-                tally.tables += 1
-                continue
-            took = entry[2]
-            outcome = entry[4]
-            attempts = entry[8]
-            tally.calls += 1
-            outcomes = tally.outcomes
-            outcomes[outcome] = outcomes.get(outcome, 0) + 1
-            tally.attempts += attempts
-            if attempts > 1:
-                tally.retried += 1
-            tally.seconds += took
-            if took > tally.longest:  # noqa: PLR1730 - `max` costs three times as much
-                tally.longest = took
-            at = int(_log(took) * _PER_LOG + _OFFSET) if took > _SHORTEST else 0
-            tally.buckets[at if at < _BUCKETS else -1] += 1
-            # The facts in the plan's place: the plan holds the function, which may be long gone by the time somebody looks.
-            tally.latest.append((*entry[:3], entry[3].facts, *entry[4:]))
-            word = entry[3].cache_words.get(outcome)
-            if word is not None:
-                tally.cache[word] += 1
-            if extra is not None and extra.get("would"):
-                tally.would += 1
+                tally = _tallies[plan.name] = _Tally()
+            extras = list(filter(None, map(_extra, run)))
+            if extras:
+                # Of a call over a table the rows are the decisions, one entry each.
+                many = len(run)
+                run = [entry for entry in run if "rows" not in (entry[9] or ())]
+                tally.tables += many - len(run)
+                tally.would += sum(1 for extra in extras if "rows" not in extra and extra.get("would"))
+            if run:
+                _count(tally, plan, run)
+
+
+def _by_plan(entries: list[Entry]) -> Iterable[list[Entry]]:
+    plans = list(map(id, map(_plan, entries)))
+    if plans.count(plans[0]) == len(plans):  # most batches are one guard's
+        return (entries,)
+    found: dict[int, list[Entry]] = {}
+    for plan, entry in zip(plans, entries, strict=True):
+        found.setdefault(plan, []).append(entry)
+    return found.values()
+
+
+def _count(tally: _Tally, plan: Any, run: list[Entry]) -> None:
+    took, attempts = list(map(_took, run)), list(map(_attempts, run))
+    tally.calls += len(run)
+    tally.seconds += sum(took)
+    tally.longest = max(tally.longest, *took)
+    tally.attempts += sum(attempts)
+    if max(attempts) > 1:
+        tally.retried += sum(each > 1 for each in attempts)
+    buckets = tally.buckets
+    for each in took:
+        at = int(_log(each) * _PER_LOG + _OFFSET) if each > _SHORTEST else 0
+        buckets[at if at < _BUCKETS else -1] += 1
+    for outcome, many in Counter(map(_outcome, run)).items():
+        tally.outcomes[outcome] = tally.outcomes.get(outcome, 0) + many
+        word = plan.cache_words.get(outcome)
+        if word is not None:
+            tally.cache[word] += many
+    # The facts in the plan's place: the plan holds the function, which may be long gone by the time somebody looks.
+    tally.latest.extend((*entry[:3], plan.facts, *entry[4:]) for entry in run[-RING:])
 
 
 def of(name: str) -> dict[str, Any]:
@@ -116,6 +134,23 @@ def of(name: str) -> dict[str, Any]:
         }
 
 
+def totals() -> dict[str, dict[str, Any]]:
+    """Return the sums of every guard: calls, attempts, retried, would, seconds, outcomes and cache by name."""
+    with _lock:
+        return {
+            name: {
+                "calls": tally.calls,
+                "attempts": tally.attempts,
+                "retried": tally.retried,
+                "would": tally.would,
+                "seconds": tally.seconds,
+                "outcomes": dict(tally.outcomes),
+                "cache": dict(tally.cache),
+            }
+            for name, tally in _tallies.items()
+        }
+
+
 def last(name: str, n: int = 10) -> list[Entry]:
     """Return the latest entries of one guard, the newest first; at most 50 are kept."""
     with _lock:
@@ -128,6 +163,14 @@ def forget(name: str) -> None:
     """Begin anew with one guard."""
     with _lock:
         _tallies.pop(name, None)
+
+
+def forget_latest(name: str) -> None:
+    """Drop the latest entries of one guard, and keep its counts."""
+    with _lock:
+        tally = _tallies.get(name)
+        if tally is not None:
+            tally.latest.clear()
 
 
 def reset() -> None:

@@ -1,0 +1,84 @@
+"""What is put together from texts made once reads the same as what is encoded whole, whatever the call was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from fake_calls import make_entry, make_plan
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardrail.ledger import record
+from guardrail.ledger.moulds import Moulds
+
+KEY = record.Key(b"k" * 32)
+AROUND = {"service": 'lo"ans\\é', "origin": "test", "host": "h", "pid": 7, "sdk": "1"}
+FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), FLOATS, st.text(), st.characters(categories=["Cs"]),
+    st.tuples(st.text(max_size=3), st.floats(0, 1)), st.tuples(), st.lists(st.integers(0, 9), max_size=2).map(tuple),
+)  # fmt: skip
+
+
+def both(plan: Any, key: record.Key | None, parts: dict[str, Any]) -> tuple[bytes | None, bytes]:
+    """Return a call's line as it is poured, and as it is encoded."""
+    entry, same = make_entry(plan, **parts), record.sameness(plan)
+    return Moulds(same, AROUND, key).pour(entry), record.call_body(entry, same, AROUND, key)
+
+
+@given(
+    outcome=st.sampled_from(["answered", "cached", "stale", "fallback", "human", "late", "failed", "refused", "deferred"]),
+    output=VALUES,
+    confidence=st.one_of(st.none(), FLOATS, st.integers(0, 1)),
+    attempts=st.integers(0, 3),
+    snapshot=st.one_of(st.none(), st.binary(max_size=300)),
+    took=st.floats(0, 1e9),
+    at=st.floats(0, 4e9),
+    plan=st.fixed_dictionaries(
+        {},
+        optional={
+            "threshold": st.one_of(st.none(), FLOATS), "budget_ms": st.none(), "schema": st.one_of(st.none(), st.text(max_size=9)),
+            "inputs": st.sampled_from(["none", "digest", "plain"]), "tags": st.dictionaries(st.text(max_size=3), st.text(max_size=3)),
+            "returns_prediction": st.booleans(), "cache_words": st.just({"cached": "hit", "answered": "miss"}), "name": st.text(),
+        },
+    ),
+    keyed=st.booleans(),
+)  # fmt: skip
+def test_a_poured_line_reads_as_the_encoded_one(plan: dict[str, Any], keyed: bool, **parts: Any) -> None:
+    """The same fields in the same order with the same values; what cannot be poured is left to the other."""
+    poured, encoded = both(make_plan(**plan), KEY if keyed else None, parts)
+    if poured is not None:
+        assert orjson.loads(poured) == orjson.loads(encoded)
+        assert list(orjson.loads(poured)) == list(orjson.loads(encoded))
+
+
+@pytest.mark.parametrize("output", ["approve", 0.5, 7, True, None, ("approve", 0.9)])
+def test_ordinary_calls_are_poured(output: Any) -> None:
+    """None of these needs to be encoded whole, and each mould serves many calls."""
+    plan = make_plan(returns_prediction=True)
+    moulds = Moulds(record.sameness(plan), AROUND, KEY)
+    for at in range(3):
+        line = moulds.pour(make_entry(plan, output=output, took=0.001 * at))
+        assert line is not None
+        assert orjson.loads(line)["output"] == {"value": output[0] if isinstance(output, tuple) else output}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"extra": {"reasons": ("thin file",)}}, {"output": "x" * 70_000}, {"output": [1]}, {"confidence": 2.0}, {"took": "long"}],
+)
+def test_what_is_not_ordinary_is_left_to_the_encoder(parts: dict[str, Any]) -> None:
+    """Rare facts, long or structured answers, and parts of another kind."""
+    plan = make_plan()
+    assert Moulds(record.sameness(plan), AROUND, KEY).pour(make_entry(plan, **parts)) is None
+
+
+def test_moulds_of_one_plan_are_bounded() -> None:
+    """However many attempts calls need."""
+    plan = make_plan()
+    moulds = Moulds(record.sameness(plan), AROUND, KEY)
+    for attempts in range(1_000):
+        assert moulds.pour(make_entry(plan, attempts=attempts)) is not None
+    assert len(moulds._shapes) <= 256
