@@ -6,13 +6,14 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pydantic
 import pytest
 
 from guardrail.errors import ConfigError
-from guardrail.markers import PII, AllowNaN, BusinessId, Rows, Secret, Subject, fields_of, finder, marked, path_to
+from guardrail.markers import PII, AllowNaN, BusinessId, Rows, Secret, Subject, fields_of, finder, holds, marked, path_to
 
 UserId = typing.NewType("UserId", Annotated[str, Subject])
 
@@ -156,3 +157,26 @@ def test_markers_do_not_disturb_a_model():
     assert All.model_json_schema()["properties"].keys() == {"a", "b"}
     assert math.isnan(All(a=math.nan).a)
     assert All.model_validate_json('{"b": "x"}').b == "x"
+
+
+def test_markers_are_found_wherever_they_stand():
+    """In containers, unions, row types, fields of fields and types that contain themselves; not where there are none."""
+
+    class Leaf:
+        __annotations__ = {"name": Annotated[str, PII]}
+        __dataclass_fields__ = {}
+
+    for kind in (
+        Annotated[str, PII], list[Annotated[str, PII]], dict[str, list[Leaf] | None], tuple[int, Leaf], Leaf,
+        Annotated[list[Any], Rows(Leaf)],
+    ):  # fmt: skip
+        assert holds(kind, PII, Secret), kind
+        assert not holds(kind, Subject), kind
+    for kind in (int, Any, None, list[int], typing.Literal["PII"], "PII", Callable[[int], str]):
+        assert not holds(kind, PII, Subject, Secret), kind
+
+
+def test_marks_beside_what_has_no_hash_are_seen_too():
+    """Any object may be annotated on a type."""
+    assert marked(Annotated[str, {"doc": []}, PII], PII)
+    assert not marked(Annotated[str, {"doc": []}], PII)

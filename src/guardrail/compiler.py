@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args, get_origin
 
 import orjson
 
-from guardrail import content, control, notices, registry, settings
+from guardrail import control, markers, notices, registry, settings
 from guardrail.call import Call
 from guardrail.compiler_shared import caching_of
 from guardrail.decision import Prediction
 from guardrail.drivers import asynchronous, hand_off, streams, watchdog
 from guardrail.plan import Facts, Plan
 from guardrail.policies.annotations import ANY, Check, check_for, resolve
+from guardrail.policies.answers import keeper, nothing
 from guardrail.policies.breaker import Breaking
 from guardrail.policies.budget import AttemptDeadline, Deadline
-from guardrail.policies.business_id import finder
+from guardrail.policies.business_id import finder, subject_finder
 from guardrail.policies.circuit import Circuit
 from guardrail.policies.confidence import Confidence, Reading
 from guardrail.policies.explain import Explaining
@@ -207,7 +208,7 @@ class Assembly:
             perform = streams.holding(perform)
         plan = Plan(
             guard.instead or guard.fn, self.facts, policies, perform=perform, aside=aside, keepers=keepers, snapshot=self.snapshot,
-            summarise=self._summarise(), caches=bool(self.get("cache")),
+            summarise=self._summarise(guard.parts["returns"]), caches=bool(self.get("cache")),
         )  # fmt: skip
         plan.budget = budget
         return plan
@@ -247,6 +248,8 @@ class Assembly:
                 return check_for(type(None), "the answer", guard.name)
             return check_for(kind, name, guard.name)
         except Exception as problem:  # noqa: BLE001 - an annotation is the user's text: whatever it raises, it cannot be checked
+            if isinstance(annotation, str):  # what it marks must not get out for that
+                guard.parts.setdefault("annotations", {}).setdefault(name, markers.guessed(annotation))
             notices.say(
                 "unresolved",
                 f"{name} is not checked: its annotation cannot be resolved ({type(problem).__name__}: {problem})",
@@ -277,7 +280,8 @@ class Assembly:
             key=None if cache is None else cache.key,
             per=None if cache is None else cache.per,
             business_id=None if guard.shape is None else finder(guard.shape.positional, annotations, business_id),
-            plain=audit.inputs == "plain" and audit.durability != "off",
+            inputs="off" if audit.durability == "off" else audit.inputs,
+            subject=None if guard.shape is None else subject_finder(guard.shape.positional, annotations),
         )
 
     def _remembers(self) -> bool:
@@ -373,18 +377,12 @@ class Assembly:
 
         return processes.perform, hand_off.aside
 
-    def _summarise(self) -> Callable[[Any], Any]:
+    def _summarise(self, returns: Any) -> Callable[[Any], Any]:
+        """Return what makes of an answer of some type what its record keeps."""
         audit = self.get("audit")
-        if audit.durability == "off":
+        if audit.durability == "off" or self.stream:
             return nothing
-        if self.stream:
-            return nothing
-        return {"auto": content.summary, "digest": content.digested, "plain": content.shown}[audit.output]
-
-
-def nothing(_answer: Any) -> tuple[()]:
-    """Keep nothing of an answer; an empty tuple says that, where None would be an answer."""
-    return ()
+        return keeper(audit.output, returns)
 
 
 def _same(value: Any) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, get_args, get_origin
 
 from guardrail import content
-from guardrail.compiler import ANYTHING, Assembly, how_to_revive, nothing
+from guardrail.compiler import ANYTHING, Assembly, how_to_revive
 from guardrail.decision import Prediction
 from guardrail.outputs import item_type
 from guardrail.plan import Plan
 from guardrail.policies.annotations import Check, check_for
+from guardrail.policies.answers import nothing
 from guardrail.policies.budget import AttemptDeadline, Deadline
 from guardrail.policies.confidence import Confidence, Reading
 from guardrail.policies.explain import Explaining
@@ -88,8 +89,14 @@ class TableAssembly(Assembly):
         snapshot.place = place
         returns = guard.parts["returns"]
         item = item_type(returns)
+        snapshot.returns = item or returns
         predicts = (get_origin(item) or item) is Prediction
-        plan = Plan(guard.fn, self.facts._replace(returns_prediction=predicts), snapshot=snapshot, summarise=self._summarise())
+        plan = Plan(
+            guard.fn,
+            self.facts._replace(returns_prediction=predicts),
+            snapshot=snapshot,
+            summarise=self._summarise(item or returns),
+        )
         at_least = None if confidence is None else confidence.at_least
         known = self._gate(at_least, review, [])
         gate = RowsGate(at_least, self.get("fallback"), None if known is None else known.memory, review)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, cast
 
 from guardrail.errors import ConfigError
 
@@ -40,7 +40,7 @@ class PII(_Marker):
 
 
 class Secret(_Marker):
-    """Never stored and never shown: left out of tickets and records."""
+    """Never stored and never shown: left out of tickets and records, even sealed ones."""
 
     __slots__ = ()
 
@@ -138,11 +138,36 @@ def choices_of(annotation: Any) -> tuple[Any, ...]:
 
 def marked(annotation: Any, marker: type[_Marker]) -> bool:
     """Return whether a type carries a marker, itself or as a member of a union (`Annotated[str, Secret] | None`)."""
+    try:
+        return _known_marked(annotation, cast("Hashable", marker))
+    except TypeError:  # what is annotated on it has no hash
+        return _marked(annotation, marker)
+
+
+def kinds_of(annotation: Any) -> tuple[Any, ...]:
+    """Return the classes that a type, or a member of a union, is made of, without their parameters."""
+    try:
+        return _known_kinds(annotation)
+    except TypeError:  # as above
+        return _kinds(annotation)
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    return tuple(typing.get_origin(kind) or kind for kind in choices_of(peeled(annotation)[0]))
+
+
+_known_kinds = functools.lru_cache(maxsize=1024)(_kinds)
+
+
+def _marked(annotation: Any, marker: type[_Marker]) -> bool:
     bare, marks = peeled(annotation)
     if carries(marks, marker):
         return True
     choices = choices_of(bare)
     return len(choices) > 1 and any(marked(choice, marker) for choice in choices)
+
+
+_known_marked = functools.lru_cache(maxsize=4096)(_marked)
 
 
 def fields_of(cls: Any) -> dict[str, Any]:
@@ -161,14 +186,14 @@ def _fields_of(cls: Any) -> dict[str, Any]:
     try:
         return dict(typing.get_type_hints(cls, include_extras=True))
     except Exception:  # noqa: BLE001 - some name in them leads nowhere, as in classes that a function defines
-        return {name: _guessed(str(text)) for base in cls.__mro__[::-1] for name, text in _annotations(base).items()}
+        return {name: guessed(str(text)) for base in cls.__mro__[::-1] for name, text in _annotations(base).items()}
 
 
 def _annotations(cls: type) -> dict[str, Any]:
     return dict(vars(cls).get("__annotations__", {}))
 
 
-def _guessed(text: str) -> Any:
+def guessed(text: str) -> Any:
     """Return what an annotation that cannot be resolved marks, going by its text: a secret must not get out for that."""
     marks = [marker for marker in (PII, Secret, Subject, BusinessId) if marker.__name__ in text]
     return Annotated[(Any, *marks)] if marks else Any
@@ -190,6 +215,29 @@ def path_to(annotation: Any, marker: type[_Marker]) -> list[str] | None:
         Empty where the type itself carries it; None where it stands nowhere.
     """
     return next(_paths(annotation, marker, _DEEPEST), None)
+
+
+def holds(annotation: Any, *wanted: type[_Marker]) -> bool:
+    """Return whether a type carries one of some markers anywhere: itself, in what a container holds, or in a field of a class."""
+    return _holds(annotation, wanted, set())
+
+
+def _holds(annotation: Any, wanted: tuple[type[_Marker], ...], seen: set[type]) -> bool:
+    bare, marks = peeled(annotation)
+    if any(carries(marks, marker) for marker in wanted):
+        return True
+    cls = typing.get_origin(bare) or bare
+    if isinstance(cls, type) and not typing.get_args(bare):
+        if cls in seen:
+            return False
+        seen.add(cls)
+    inner = [*typing.get_args(bare), *fields_of(cls).values(), *(mark.model for mark in marks if isinstance(mark, Rows))]
+    return any(_holds(kind, wanted, seen) for kind in inner)
+
+
+def field_with(fields: Mapping[str, Any], marker: type[_Marker]) -> str | None:
+    """Return the name of the first of some fields that carries a marker; None where none does."""
+    return next((name for name, kind in fields.items() if marked(kind, marker)), None)
 
 
 def _paths(annotation: Any, marker: type[_Marker], depth: int) -> Iterator[list[str]]:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from guardrail.content.copies import freeze
 from guardrail.content.encoding import digest, encode, encode_call, size_of
 from guardrail.content.errors import Unencodable, Unkeyable
-from guardrail.content.summaries import digested, schema_of, shown, summary
+from guardrail.content.summaries import Sealed, digested, schema_of, shown, summary
 
 if TYPE_CHECKING:
     from guardrail.content.readable import dumps, is_secret, jsonable
 
 __all__ = [
+    "Sealed",
     "Unencodable",
     "Unkeyable",
     "digest",

@@ -24,7 +24,7 @@ from guardrail.decision import Prediction
 
 Seal = Callable[[Any], Any]  # JSON value of a personal field -> what stands in its place
 
-_OMITTED: Final = object()
+OMITTED: Final = object()  # a secret
 _DEEPEST: Final = 100
 _WIDEST: Final = 2**63
 _BY_TEXT: Final = {
@@ -44,9 +44,7 @@ def is_secret(annotation: Any) -> bool:
     if markers.marked(annotation, markers.Secret):
         return True
     secrets = _loaded("pydantic", ("SecretStr", "SecretBytes", "Secret"))
-    kinds = markers.choices_of(markers.peeled(annotation)[0])
-    kinds = tuple(typing.get_origin(kind) or kind for kind in kinds)
-    return any(isinstance(kind, type) and issubclass(kind, secrets) for kind in kinds)
+    return bool(secrets) and any(isinstance(kind, type) and issubclass(kind, secrets) for kind in markers.kinds_of(annotation))
 
 
 def jsonable(value: Any, annotation: Any = None, *, seal: Seal | None = None) -> Any:
@@ -64,14 +62,14 @@ def jsonable(value: Any, annotation: Any = None, *, seal: Seal | None = None) ->
         Unencodable: A part cannot be shown; names the part.
     """
     try:
-        shown = _Show(seal).show(value, annotation, 0)
+        shown = Shown(seal).show(value, annotation, 0)
     except Unencodable as error:
         error.path = error.path.removeprefix(".") or "the value"
         raise
     except Exception as error:  # noqa: BLE001 - a class of the user's may raise anything
         # Not chained: the text of a foreign exception may show the value.
         raise Unencodable("the value", type(value).__name__, f"and reading it raised {type(error).__name__}") from None
-    return None if shown is _OMITTED else shown
+    return None if shown is OMITTED else shown
 
 
 def dumps(value: Any, annotation: Any = None, *, seal: Seal | None = None) -> bytes:
@@ -81,24 +79,24 @@ def dumps(value: Any, annotation: Any = None, *, seal: Seal | None = None) -> by
     return orjson.dumps(jsonable(value, annotation, seal=seal))
 
 
-class _Show:
+class Shown:
     """One run over a value, with what is to be done about personal data."""
 
     def __init__(self, seal: Seal | None) -> None:
         self.seal = seal
 
     def show(self, value: Any, annotation: Any, depth: int, step: str = "") -> Any:
-        """Return the JSON of a value that stands at a step of a path; _OMITTED for a secret."""
+        """Return the JSON of a value that stands at a step of a path; OMITTED for a secret."""
         if depth > _DEEPEST:
             raise Unencodable(step, "container", f"nested more than {_DEEPEST} levels deep, or in itself")
         if annotation is not None and is_secret(annotation):
-            return _OMITTED
+            return OMITTED
         try:
             shown = self._value(value, annotation, depth)
         except Unencodable as error:
             error.under(step)
             raise
-        if self.seal is None or shown is _OMITTED or annotation is None or not markers.marked(annotation, markers.PII):
+        if self.seal is None or shown is OMITTED or annotation is None or not markers.marked(annotation, markers.PII):
             return shown
         return self.seal(shown)
 
@@ -118,12 +116,15 @@ class _Show:
         if isinstance(value, dt.timedelta):
             return _duration(value)
         if isinstance(value, _loaded("pydantic", ("SecretStr", "SecretBytes", "Secret"))):
-            return _OMITTED
+            return OMITTED
         if any(isinstance(value, _loaded(module, names)) for module, names in _BY_TEXT.items()):
             return _text(str(value))
         if type(value) is Prediction:
             parts = {"value": value.value, "confidence": value.confidence, "reasons": value.reasons}
-            return self._fields(parts, {}, depth)
+            of = next(
+                (typing.get_args(kind) for kind in markers.choices_of(markers.peeled(annotation)[0]) if typing.get_args(kind)), ()
+            )
+            return self._fields(parts, {"value": of[0]} if of else {}, depth)
         fields = markers.fields_of(type(value))
         if fields or hasattr(type(value), "__pydantic_fields__"):
             return self._object(value, fields, depth)
@@ -144,15 +145,14 @@ class _Show:
             return self.show(part, None, depth + 1, step)
 
         def column(name: str) -> Callable[[Any], Any] | None:
-            kind = kinds.get(name)
-            if is_secret(kind):
-                return None
-            return self.seal if self.seal is not None and markers.marked(kind, markers.PII) else lambda item: item
+            return None if is_secret(kinds.get(name)) else self._column(name, kinds.get(name))
 
-        _, marks = markers.peeled(annotation)
-        rows = next((mark for mark in marks if isinstance(mark, markers.Rows)), None)
-        kinds = {} if rows is None else markers.fields_of(rows.model)
+        kinds = row_fields(annotation)
         return tables.of_library(value, inner, column)
+
+    def _column(self, _name: str, kind: Any) -> Callable[[Any], Any]:
+        """Return what is done with each cell of a table's column."""
+        return self.seal if self.seal is not None and markers.marked(kind, markers.PII) else lambda item: item
 
     def _object(self, value: Any, fields: dict[str, Any], depth: int) -> Any:
         declared: dict[str, Any] = getattr(type(value), "__pydantic_fields__", {})
@@ -166,19 +166,19 @@ class _Show:
 
     def _fields(self, parts: Mapping[str, Any], kinds: Mapping[str, Any], depth: int) -> dict[str, Any]:
         shown = {name: self.show(part, kinds.get(name), depth + 1, f".{name}") for name, part in parts.items()}
-        return {name: part for name, part in shown.items() if part is not _OMITTED}
+        return {name: part for name, part in shown.items() if part is not OMITTED}
 
     def _mapping(self, value: Mapping[Any, Any], annotation: Any, depth: int) -> Any:
         bare = markers.peeled(annotation)[0]
         kinds = next((found for kind in markers.choices_of(bare) if (found := markers.fields_of(markers.peeled(kind)[0]))), {})
         key_kind, item_kind = _inner(annotation, value, 2)
         if is_secret(key_kind):
-            return _OMITTED
+            return OMITTED
         pairs = []
         for at, (key, item) in enumerate(value.items()):
             kind = kinds.get(key, item_kind) if isinstance(key, str) else item_kind
             shown = self.show(item, kind, depth + 1, f".values()[{at}]")
-            if shown is not _OMITTED:
+            if shown is not OMITTED:
                 pairs.append((self.show(key, key_kind, depth + 1, f".keys()[{at}]"), shown))
         if all(type(key) is str and not key.startswith("$") for key, _ in pairs):
             return dict(pairs)
@@ -187,8 +187,14 @@ class _Show:
     def _items(self, value: Collection[Any], annotation: Any, depth: int) -> Any:
         kinds = _inner(annotation, value, len(value))
         shown = [self.show(item, kind, depth + 1, f"[{at}]") for at, (item, kind) in enumerate(zip(value, kinds, strict=True))]
-        shown = [{"$omitted": "secret"} if item is _OMITTED else item for item in shown]
+        shown = [{"$omitted": "secret"} if item is OMITTED else item for item in shown]
         return sorted(shown, key=repr) if isinstance(value, AbstractSet) else shown
+
+
+def row_fields(annotation: Any) -> dict[str, Any]:
+    """Return the annotations of a table's columns, where `Rows` says of what its rows are."""
+    rows = next((mark for mark in markers.peeled(annotation)[1] if isinstance(mark, markers.Rows)), None)
+    return {} if rows is None else markers.fields_of(rows.model)
 
 
 # ── scalars ───────────────────────────────────────────────────────────────────────────────────────────────────────────

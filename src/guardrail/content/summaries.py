@@ -51,6 +51,24 @@ class Digested(Mapping[str, Any]):
         return f"<Digested {self.schema}>"
 
 
+class Sealed(Digested):
+    """An answer of which something is personal: the record shows digest, size and type, and holds the personal parts sealed.
+
+    Args:
+        encoding: Its exact encoding, None where it has none.
+        schema: Its type, in short.
+        shown: Its JSON with what is personal taken out; None where all of it was.
+        parts: What was taken out, as `content.personal` has it; nobody's parts are the call's own subject's.
+    """
+
+    __slots__ = ("parts", "shown")
+
+    def __init__(self, encoding: bytes | None, schema: str, shown: Any, parts: tuple[Any, ...]) -> None:
+        super().__init__(encoding, schema)
+        self.shown = shown
+        self.parts = parts
+
+
 def summary(value: Any) -> Any:
     """Return what a record keeps of an answer; immutable, and nothing of the user's.
 

@@ -15,13 +15,14 @@ class Audit(Frozen):
     Args:
         durability: "buffered" (on disk within about 20 ms) or "sync" (on disk before the answer leaves).
         required: No durable record, no answer: `AuditUnavailable`.
-        inputs: What the record holds of the arguments: "none", "digest" (keyed) or "plain".
-        output: What it holds of the answer: "auto" (numbers, booleans, enums and short texts as they are, the rest digested),
-            "digest" or "plain".
+        inputs: What the record holds of the arguments: "none", "digest" (keyed), "sealed" (all of them, encrypted for their
+            subject) or "plain" (what is marked `PII` or `Subject` sealed all the same).
+        output: What it holds of the answer: "auto" (numbers, booleans, enums and short texts as they are, or sealed where the
+            annotation marks them as personal, the rest digested), "digest", "sealed" or "plain".
         business_id: Name of the argument that is the user's own key, or a callable on the arguments.
 
     Raises:
-        ConfigError: A word is unknown, or asks for sealing, which is not in this release.
+        ConfigError: A word is unknown.
     """
 
     __slots__ = ("business_id", "durability", "inputs", "output", "required")
@@ -42,8 +43,8 @@ class Audit(Frozen):
         business_id: str | Callable[..., str] | None = None,
     ) -> None:
         _one_of("durability", durability, ("buffered", "sync", "off"))
-        _one_of("inputs", inputs, ("none", "digest", "plain"))
-        _one_of("output", output, ("auto", "digest", "plain"))
+        _one_of("inputs", inputs, ("none", "digest", "sealed", "plain"))
+        _one_of("output", output, ("auto", "digest", "sealed", "plain"))
         if not isinstance(required, bool):
             raise ConfigError("Audit(required=...) must be True or False")
         if required and durability == "off":
@@ -59,8 +60,6 @@ class Audit(Frozen):
 
 
 def _one_of(name: str, word: object, words: Sequence[str]) -> None:
-    if word == "sealed":
-        raise ConfigError(f"{name}='sealed' is not in this release", hint=f"write {name}='digest'")
     if word not in words:
         raise ConfigError(f"{name} of audit is unknown", hint=f"write one of {', '.join(map(repr, words))}")
 

@@ -266,6 +266,37 @@ def _as_json(value: Any) -> Any:
         return MISSING
 
 
+class _Known:
+    """What a ticket holds of a call: arguments and answer as JSON, with what is personal taken out, to be sealed."""
+
+    def __init__(self, call: Call, provisional: Any, *, arguments: bool) -> None:
+        from guardrail import content  # noqa: PLC0415
+
+        plan, snapshot = call.plan, call.plan.snapshot
+        self.about_people: bool = snapshot.about_people
+        self.personal_answer: bool = snapshot.personal_answer
+        self.arguments: dict[str, Any] = {}
+        self.subjects: tuple[str, ...] = ()
+        self.parts: list[Any] = []
+        if not self.about_people:
+            self.arguments = plan.arguments(call) if arguments else {}
+        elif arguments:
+            found = snapshot.apart(call)
+            self.arguments, self.subjects, self.parts = found.shown, found.subjects, [*found.parts]
+        else:
+            self.subjects = snapshot.subjects(call)
+        self.provisional = None if provisional is None else content.jsonable(provisional, snapshot.returns)
+        if self.provisional is not None and self.personal_answer:
+            self.provisional = self.hide("provisional", self.provisional)
+
+    def hide(self, field: str, shown: Any) -> Any:
+        """Take a JSON value out as a whole; it is the first subject's."""
+        from guardrail.content import personal  # noqa: PLC0415
+
+        self.parts.append(personal.Part(field, personal.text_of(shown), self.subjects[0] if self.subjects else None))
+        return {personal.SEALED: field}
+
+
 def make_case(call: Call, review: Review, trigger: str, provisional: Any) -> Any:
     """Return the case for a person: the arguments as people read them, and what the model thought.
 
@@ -278,14 +309,16 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any) -> Any
     plan = call.plan
     who = acting.get()
     try:
-        arguments = plan.arguments(call) if not callable(review.show) else {}
+        known = _Known(call, provisional, arguments=not callable(review.show))
+        arguments = known.arguments
         if review.show is None:
             shown = None
         elif callable(review.show):
             shown = content.jsonable(review.show(*call.args, **call.kwargs))
+            if known.about_people:  # who knows what of theirs it shows
+                shown = known.hide("shown", shown)
         else:
             shown = {name: arguments[name] for name in review.show}
-        answer = None if provisional is None else content.jsonable(provisional)
     except content.Unencodable as problem:
         raise ConfigError(
             f"the case cannot be shown to a person: {problem}",
@@ -306,7 +339,10 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any) -> Any
         business_id=call.business_id,
         arguments=arguments,
         shown=shown,
-        provisional=answer,
+        provisional=known.provisional,
+        personal=tuple(known.parts),
+        subjects=known.subjects,
+        personal_answer=known.personal_answer,
         confidence=call.confidence,
         threshold=plan.threshold,
         choices=review.choices,

@@ -74,13 +74,8 @@ class RowSnapshot(Snapshot):
         args, kwargs = self.place.with_value(call, row)
         return None if self.key is None else self.key(*args, **kwargs)
 
-    def arguments(self, call: Call) -> dict[str, Any]:
-        """Return the fields of the row by name, then the other arguments.
-
-        Raises:
-            content.Unencodable: One of them cannot be shown.
-        """
-        shown = super().arguments(call)
+    def _arranged(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of the row by name, then the other arguments."""
         row = shown.get(self.place.name)
         if isinstance(row, dict) and not any(name.startswith("$") for name in row):
             del shown[self.place.name]

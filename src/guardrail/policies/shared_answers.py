@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple, get_args, get_origin
 
-from guardrail import content, notices
+from guardrail import content, markers, notices
 from guardrail.decision import Prediction
 from guardrail.policies.annotations import ANY
 
@@ -45,6 +45,8 @@ class Answers:
         self._adapter: Any = None
         if returns is ANY:
             self._say("its function has no return annotation (or none that can be resolved) that says how to read them")
+        elif markers.holds(returns, markers.PII, markers.Subject, markers.Secret):
+            self._say("their type marks them as personal or secret, and other processes' answers are not sealed")
         elif self.predicts and not get_args(returns):
             self._say("Prediction does not say of what: annotate it as Prediction[str], say")
         else:

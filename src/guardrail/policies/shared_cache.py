@@ -14,8 +14,9 @@ import os
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from guardrail import clock
+from guardrail import clock, notices
 from guardrail.asks import ANSWERED, Asks, Do, Port, Sleep, Turn
+from guardrail.cache_keys import subject_part
 from guardrail.call import Call
 from guardrail.errors import BudgetExceeded
 from guardrail.policies.cache import Cache, Caching
@@ -44,6 +45,26 @@ class Store(Port, Protocol):
 def prefix_of(service: str, guard: str, version: str) -> str:
     """Return what the keys of one guard's version begin with; no name can look like the end of another."""
     return ":".join((quote(service, safe=""), "guardrail:cache", quote(guard, safe=""), quote(version, safe=""), ""))
+
+
+def _whose(call: Call) -> str | None:
+    """Return what names the subject of a call in its key, so that the answer is found when it must be erased; None: not shared."""
+    snapshot = call.plan.snapshot
+    if snapshot.subject is None and not snapshot.scattered:
+        return ""
+    subjects = snapshot.subjects(call)
+    if not subjects:
+        return ""
+    from guardrail.ledger import sealing  # noqa: PLC0415 - for guards that know subjects
+
+    digest = sealing.digest_of(subjects[0]) if len(subjects) == 1 else None
+    if digest is None:
+        notices.say(
+            "unshared-subjects", "answers about several subjects, or about one that cannot be named by a digest, stay in this process",
+            guard=call.plan.name,
+        )  # fmt: skip
+        return None
+    return subject_part(digest)
 
 
 class Question:
@@ -97,10 +118,11 @@ class SharedCaching(Caching):
     def enter(self, call: Call) -> Turn:
         """Answer from the store, join who is finding out, or find out."""
         key = call.plan.snapshot.shared_key_of(call) if self.answers.usable else None
-        if key is None:
+        whose = None if key is None else _whose(call)
+        if key is None or whose is None:
             return super().enter(call)
         # In braces what decides on a cluster's shard: row and lease stand on one.
-        call.shared = Question(f"{self.prefix}{{{hashlib.blake2b(key, digest_size=32).hexdigest()}}}")
+        call.shared = Question(f"{self.prefix}{whose}{{{hashlib.blake2b(key, digest_size=32).hexdigest()}}}")
         turn = self.board(call, call.key)
         return self._find_out(call) if call.leads else turn
 

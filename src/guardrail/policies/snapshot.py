@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from guardrail import content, notices
+from guardrail import content, markers, notices
 from guardrail.call import Call, acting
+from guardrail.errors import ConfigError
 from guardrail.shape import Shape
+
+if TYPE_CHECKING:
+    from guardrail.content.personal import Personal
+
+_ROOT: Final = "input.value"
 
 
 class Snapshot:
@@ -23,7 +29,8 @@ class Snapshot:
         key: The user's own key function.
         per: Whose answers a key belongs to.
         business_id: Finds the user's own key in the arguments.
-        plain: Whether the record holds the arguments themselves.
+        inputs: What the record holds of the arguments; "off" where there is no record.
+        subject: Finds the id of the person whom the call is about.
     """
 
     def __init__(
@@ -38,7 +45,8 @@ class Snapshot:
         key: Callable[..., object] | None,
         per: Literal["all", "principal", "tenant"] | None,
         business_id: Callable[[Call], str | None] | None,
-        plain: bool,
+        inputs: str,
+        subject: Callable[[Call], str | None] | None,
     ) -> None:
         self.guard = guard
         self.shape = shape
@@ -49,9 +57,19 @@ class Snapshot:
         self.key = key
         self.per = per if per != "all" else None
         self.business_id = business_id
-        self.plain = plain
+        self.inputs = inputs
+        self.subject = subject
+        self.returns = annotations.get("return")
+        self.personal_answer = markers.holds(self.returns, markers.PII, markers.Subject)
+        self.about_people = any(markers.holds(kind, markers.PII, markers.Subject) for kind in annotations.values())
+        kinds = [kind for name, kind in annotations.items() if name != "return"]
+        self.personal = any(markers.holds(kind, markers.PII, markers.Subject) for kind in kinds)
+        # Subjects inside containers, to which no path of names leads.
+        self.scattered = subject is None and any(markers.holds(kind, markers.Subject) for kind in kinds)
+        recorded = inputs != "off"
+        self.tells = recorded and (inputs in ("plain", "sealed") or subject is not None or self.scattered)
         self.bare = not (skip or bound or key or self.per)
-        if encode and not (skip or plain or business_id):
+        if encode and not (skip or business_id or self.tells):
             self.enter = self._enter_plain  # type: ignore[method-assign]  # flat, for its cost
 
     def _enter_plain(self, call: Call) -> None:
@@ -69,10 +87,68 @@ class Snapshot:
                 self._say(problem)
         if self.business_id is not None:
             call.business_id = self.business_id(call)
-        if self.plain:
-            if call.extra is None:
-                call.extra = {}
-            call.extra["plain"] = content.dumps(self.arguments(call))
+        if self.tells:
+            call.extra = {**(call.extra or {}), **self.facts(call)}
+
+    def warm(self) -> None:
+        """Import what seals, and open its store, before the first call."""
+        if self.inputs == "sealed" or self.about_people:
+            from guardrail.ledger import sealing  # noqa: PLC0415 - for those who have something personal
+
+            sealing.warm()
+
+    def facts(self, call: Call) -> dict[str, Any]:
+        """Return what the record is to say of the arguments: themselves, what is personal in them, and whose it is.
+
+        Raises:
+            content.Unencodable: One of them cannot be shown, and is to be recorded as it is.
+            ConfigError: As above, and it is to be sealed.
+        """
+        if self.inputs == "plain" and not self.personal:
+            return {"plain": content.dumps(self.arguments(call))}
+        subject = None if self.subject is None else self.subject(call)
+        if self.inputs not in ("plain", "sealed") and not self.scattered:
+            return {} if subject is None else {"subject": (subject,)}
+        try:
+            found = self.apart(call, subject, whole=self.inputs == "sealed")
+        except content.Unencodable as problem:
+            if self.inputs == "sealed":
+                raise ConfigError(
+                    f"the arguments cannot be sealed: {problem}",
+                    guard=self.guard,
+                    policy="audit",
+                    hint='write Audit(inputs="digest")',
+                ) from None
+            if self.inputs == "plain":
+                raise
+            notices.say("subjects", f"whom a call is about cannot be told: {problem}", guard=self.guard)
+            return {}
+        from guardrail.content.personal import Part, text_of  # noqa: PLC0415 - as above
+
+        if self.inputs == "plain":
+            return {"plain": text_of(found.shown), "personal": found.parts, "subject": found.subjects}
+        if self.inputs != "sealed":
+            return {"subject": found.subjects}
+        everything = Part(_ROOT, text_of(found.shown), subject)
+        return {"personal": (everything, *found.parts), "subject": found.subjects}
+
+    def apart(self, call: Call, subject: str | None = None, *, whole: bool = False) -> Personal:
+        """Return the arguments with what is personal taken out.
+
+        Args:
+            call: The bound call.
+            subject: Whom it is about; found in the arguments where not given.
+            whole: All of it is to be sealed for the subject anyway.
+
+        Raises:
+            content.Unencodable: One of them cannot be shown.
+        """
+        from guardrail.content import personal  # noqa: PLC0415 - as above
+
+        if subject is None and self.subject is not None:
+            subject = self.subject(call)
+        found = personal.apart(self.named(call), self.annotations, root=_ROOT, subject=subject, whole=whole)
+        return found._replace(shown=self._arranged(found.shown))
 
     def key_of(self, call: Call) -> Any:
         """Return the key, None where the question cannot be keyed exactly (said once)."""
@@ -126,23 +202,44 @@ class Snapshot:
         acts = acting.get()
         return None if acts is None else (acts[0].id if self.per == "principal" else acts[0].tenant)
 
+    def subjects(self, call: Call) -> tuple[str, ...]:
+        """Return whom a bound call is about, by their own ids; nobody where that cannot be told (said once)."""
+        if self.subject is not None:
+            found = self.subject(call)
+            return () if found is None else (found,)
+        if not self.scattered:
+            return ()
+        try:
+            return self.apart(call).subjects
+        except content.Unencodable as problem:
+            notices.say("subjects", f"whom a call is about cannot be told: {problem}", guard=self.guard)
+            return ()
+
     def arguments(self, call: Call) -> dict[str, Any]:
         """Return the arguments by name as JSON can hold them, secrets left out.
 
         Raises:
             content.Unencodable: One of them cannot be shown.
         """
+        shown = {}
+        for name, value in self.named(call).items():
+            annotation = self.annotations.get(name)
+            if not content.is_secret(annotation):
+                shown[name] = content.jsonable(value, annotation)
+        return self._arranged(shown)
+
+    def named(self, call: Call) -> dict[str, Any]:
+        """Return the arguments by name, without `self` and `cls`."""
         if self.shape is None:
             values: dict[str, Any] = {**{f"argument {at + 1}": value for at, value in enumerate(call.args)}, **call.kwargs}
         else:
             values = self.shape.named(call.args, call.kwargs)
         if self.skip:
             del values[next(iter(values))]
-        shown = {}
-        for name, value in values.items():
-            annotation = self.annotations.get(name)
-            if not content.is_secret(annotation):
-                shown[name] = content.jsonable(value, annotation)
+        return values
+
+    def _arranged(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """Return shown arguments as people see them."""
         return shown
 
     def _say(self, problem: content.Unkeyable) -> None:

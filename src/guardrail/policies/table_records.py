@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final
 
-from guardrail import clock, content
+from guardrail import clock
 from guardrail.asks import Ask, Asks, Sleep
 from guardrail.batch_result import Same
 from guardrail.call import Call, acting
@@ -93,7 +93,7 @@ def _rare_facts(
     """Return, for rows that have more to say than the others: what the record gets, and what the Batch gets."""
     found: dict[int, tuple[dict[str, Any], dict[str, Any] | None]] = {}
     twins: dict[int, BaseException] = {}  # one copy for all rows that share an error
-    everybody = state.business is not None or plan.snapshot.plain
+    everybody = state.business is not None or plan.snapshot.tells
     for at in range(state.count) if everybody else sorted({*state.errors, *state.tickets, *state.reasons, *state.would}):
         told: dict[str, Any] = {}
         if at in state.tickets:
@@ -114,15 +114,15 @@ def _rare_facts(
         if at in state.would:
             told["would"] = state.would[at]
         found[at] = (facts, told or None)
-    if plan.snapshot.plain:
-        _add_plain(call, state, plan, found)
+    if plan.snapshot.tells:
+        _add_content(call, state, plan, found)
     return found
 
 
-def _add_plain(call: Call, state: State, plan: Plan, found: dict[int, tuple[dict[str, Any], dict[str, Any] | None]]) -> None:
-    """Add the rows themselves, where the record is to hold them."""
+def _add_content(call: Call, state: State, plan: Plan, found: dict[int, tuple[dict[str, Any], dict[str, Any] | None]]) -> None:
+    """Add what each record is to say of its row: itself, what is personal in it, and whose it is."""
     place: Place = plan.snapshot.place
     for at, row in enumerate(state.rows(range(state.count))):
         args, kwargs = place.with_value(call, row)
         made = Call(plan, args, kwargs, None, call.start)
-        found[at][0]["plain"] = content.dumps(plan.arguments(made))
+        found[at][0].update(plan.snapshot.facts(made))

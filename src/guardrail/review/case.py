@@ -89,6 +89,9 @@ class Case:
         due: Seconds since the epoch, None for no limit.
         on_expiry: What comes of the ticket when nobody answered in time.
         actor: Who asked the model, as plain facts.
+        personal: What is personal in arguments, shown and provisional, taken out of them (`content.personal`).
+        subjects: Whom it is about, by their own ids.
+        personal_answer: Whether answers to it are personal too.
     """
 
     queue: str
@@ -112,11 +115,30 @@ class Case:
     due: float | None = None
     on_expiry: OnExpiry = "hold"
     actor: Mapping[str, Any] | None = field(default=None, repr=False)
+    personal: Sequence[Any] = field(default=(), repr=False)
+    subjects: Sequence[str] = field(default=(), repr=False)
+    personal_answer: bool = False
 
     def row(self) -> dict[str, Any]:
-        """Return the case as a new row of the ticket table, with a new id; nothing of the user's stays in it."""
+        """Return the case as a new row of the ticket table, with a new id; nothing of the user's stays in it.
+
+        Where something is personal, the store of keys is read, and it may be written.
+        """
+        if self.personal or self.subjects:
+            from guardrail.review.personal import sealed  # noqa: PLC0415 - for those who have something personal
+
+            return sealed(self, new_id())
+        return self.row_with(new_id(), self.arguments, self.shown, self.provisional)
+
+    @property
+    def slow(self) -> bool:
+        """Whether `row` may wait for a disk."""
+        return bool(self.personal or self.subjects)
+
+    def row_with(self, ticket_id: str, arguments: Mapping[str, Any], shown: Any, provisional: Any) -> dict[str, Any]:
+        """Return the row of a ticket with this content."""
         return {
-            "id": new_id(),
+            "id": ticket_id,
             "queue": plain(self.queue),
             "guard": plain(self.guard),
             "version": plain(self.version),
@@ -125,9 +147,9 @@ class Case:
             "business_id": None if self.business_id is None else plain(self.business_id),
             "reason": self.reason,
             "reasons": to_text(list(self.reasons)),
-            "arguments": to_text(dict(self.arguments)),
-            "shown": None if self.shown is None else to_text(self.shown),
-            "provisional": None if self.provisional is None else to_text(self.provisional),
+            "arguments": to_text(dict(arguments)),
+            "shown": None if shown is None else to_text(shown),
+            "provisional": None if provisional is None else to_text(provisional),
             "confidence": _finite(self.confidence),
             "threshold": _finite(self.threshold),
             "choices": None if self.choices is None else to_text(list(self.choices)),
@@ -232,6 +254,15 @@ def _is_json(value: Any) -> bool:
 def from_text(text: str | None) -> Any:
     """Return what `to_text` was given, as JSON knows it; None for None."""
     return None if text is None else orjson.loads(text)
+
+
+def for_people(text: str | None, ticket_id: str) -> Any:
+    """Return what `to_text` was given, with what is sealed in it opened; what was erased says so."""
+    if text is None or '"$' not in text:
+        return from_text(text)
+    from guardrail.review.personal import opened  # noqa: PLC0415 - for those who have something personal
+
+    return opened(from_text(text), ticket_id)
 
 
 def says_something(text: object) -> bool:

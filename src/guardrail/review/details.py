@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from guardrail.review.case import Actor, OnExpiry, Row, State, Verdict, from_text, moment
+from guardrail.review.case import Actor, OnExpiry, Row, State, Verdict, for_people, from_text, moment
 from guardrail.review.ticket import Ticket
 
 
@@ -35,7 +35,8 @@ class Step:
     def of_row(cls, row: Row) -> Step:
         """Return the step for a row of the store."""
         actor = None if row["actor"] is None else Actor(row["actor"], row["known_by"])
-        return cls(moment(row["at"]), row["state"], row["verdict"], from_text(row["value"]), row["note"], actor)
+        value = for_people(row["value"], row["ticket_id"])
+        return cls(moment(row["at"]), row["state"], row["verdict"], value, row["note"], actor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class Details:
             state=row["state"],
             version=row["version"],
             reasons=from_text(row["reasons"]),
-            arguments=from_text(row["arguments"]),
-            shown=from_text(row["shown"]),
+            arguments=for_people(row["arguments"], row["id"]),
+            shown=for_people(row["shown"], row["id"]),
             confidence=row["confidence"],
             threshold=row["threshold"],
             choices=from_text(row["choices"]),

@@ -72,7 +72,7 @@ class _Put:
     async def later(self, case: Case) -> Ticket:
         if "guardrail.review.rows" not in sys.modules:  # loaded before the time runs, and beside the event loop
             await asyncio.wrap_future(engine.aside(lambda: importlib.import_module("guardrail.review.rows")))
-        row = case.row()
+        row = await asyncio.wrap_future(engine.aside(case.row)) if case.slow else case.row()
         try:
             work = engine.write(lambda connection: _put(connection, row))
             stored, events = await engine.result_later(work, _PUT_SECONDS)

@@ -58,7 +58,8 @@ class _PutMany:
             await _beside(partial(importlib.import_module, "guardrail.review.rows"))
         filed: list[Filed] = []
         problem: Exception | None = None
-        for rows in _portions(cases):
+        portions = await _beside(lambda: list(_portions(cases))) if any(case.slow for case in cases) else _portions(cases)
+        for rows in portions:
             if problem is None:
                 try:
                     stored, events = await engine.result_later(engine.write(partial(_put, rows=rows)), _SECONDS)

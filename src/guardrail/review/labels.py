@@ -14,7 +14,7 @@ from guardrail import clock
 from guardrail.call import MISSING
 from guardrail.errors import ConfigError
 from guardrail.review import tell
-from guardrail.review.case import from_text, moment, new_id, plain, to_text
+from guardrail.review.case import for_people, moment, new_id, plain, to_text
 from guardrail.store import engine
 from guardrail.store.tables import label
 
@@ -129,7 +129,7 @@ def read(
             guard=row["guard"],
             business_id=row["business_id"],
             ticket_id=row["ticket_id"],
-            actual=from_text(row["actual"]),
+            actual=for_people(row["actual"], row["ticket_id"] or row["id"]),
             value=row["value"],
             at=moment(row["at"]),
             source=row["source"],

@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
 
 from guardrail.review import tell
-from guardrail.review.case import Actor, Answer, Row, TicketClosed, TicketNotFound, moment, new_id, plain
-from guardrail.review.case import from_text as loads
+from guardrail.review.case import Actor, Answer, Row, TicketClosed, TicketNotFound, for_people, moment, new_id, plain
 from guardrail.store.tables import OPEN_STATES, is_closed, is_open, label, step, ticket, twin, was_decided
 
 # The statements that calls wait for are built once: building them costs more than running them.
@@ -130,6 +129,7 @@ def decide(
 ) -> tuple[RowMapping, list[tell.Event]]:
     """Decide an open ticket: `decision` holds verdict, value (JSON text or None), note. The answer is a label too."""
     row = _answerable(connection, ticket_id, now)
+    decision = {**decision, "value": _kept(row, decision["value"])}
     _enter(connection, row, "decided", now, actor=actor, **decision)
     if decision["value"] is not None:
         values = {name: row[name] for name in ("decision_id", "guard", "business_id")}
@@ -139,9 +139,19 @@ def decide(
     return _again(connection, row), [tell.note(connection, "decision", row["guard"], fields, now)]
 
 
-def cancel(connection: Connection, ticket_id: str, now: float, actor: Actor, reason: str) -> tuple[RowMapping, list[tell.Event]]:
-    """Take an open ticket out of the queue."""
-    row = _answerable(connection, ticket_id, now)
+def _kept(row: Row, value: str | None) -> str | None:
+    if '"$key"' not in row["arguments"]:
+        return value
+    from guardrail.review.personal import answer_text  # noqa: PLC0415 - for those who have something personal
+
+    return answer_text(row, value)
+
+
+def cancel(
+    connection: Connection, ticket_id: str, now: float, actor: Actor, reason: str, *, late: bool = False
+) -> tuple[RowMapping, list[tell.Event]]:
+    """Take an open ticket out of the queue; with `late` one that should have expired, too."""
+    row = _answerable(connection, ticket_id, float("-inf") if late else now)
     _enter(connection, row, "cancelled", now, actor=actor, note=reason)
     fields = _facts(row, "cancelled", actor) | {"cause": reason}
     return _again(connection, row), [tell.note(connection, "ticket", row["guard"], fields, now)]
@@ -176,7 +186,7 @@ def answer(row: Row) -> Answer:
         ticket_id=row["id"],
         state=row["state"],
         verdict=row["verdict"],
-        value=loads(row["value"]),
+        value=for_people(row["value"], row["id"]),
         actor=None if row["step_actor"] is None else Actor(row["step_actor"], row["known_by"]),
         at=moment(row["at"]),
         on_expiry=row["on_expiry"],

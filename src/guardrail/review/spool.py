@@ -28,11 +28,11 @@ def keep(row: Row) -> Row:
     Raises:
         OSError: The spool cannot be written either.
     """
-    folder = _folder()
+    where = folder()
     settings.home()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place = folder / f"{hashlib.sha256(row['key']).hexdigest()[:32]}.json"
-    draft = folder / f"{row['id']}.tmp"
+    where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = _place(where, row)
+    draft = where / f"{row['id']}.tmp"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
@@ -42,7 +42,7 @@ def keep(row: Row) -> Row:
         while True:
             with contextlib.suppress(FileExistsError):
                 os.link(draft, place)  # unlike a rename it never replaces another's case
-                _sync(folder)
+                _sync(where)
                 return row
             with contextlib.suppress(FileNotFoundError):  # it was moved into the store just now: ours is a new case again
                 earlier = _load(place)
@@ -61,7 +61,7 @@ def waiting() -> bool:
 
 def holds(ticket_id: str) -> bool:
     """Return whether the case of a ticket waits here."""
-    return any(row["id"] == ticket_id for _, row in _rows())
+    return any(row["id"] == ticket_id for _, row in cases())
 
 
 def count() -> int:
@@ -78,10 +78,10 @@ def replay(within: float = engine.PATIENCE) -> int:
     from guardrail.review import rows  # noqa: PLC0415 - with SQLAlchemy
 
     moved = 0
-    with contextlib.suppress(FileNotFoundError), file_lock.held(_folder() / "lock", block=False) as alone:
+    with contextlib.suppress(FileNotFoundError), file_lock.held(folder() / "lock", block=False) as alone:
         if not alone:
             return 0
-        found = list(_rows())
+        found = list(cases())
         for some in (found[:1], found[1:]):  # one to try the store, then the others together
             stored = [engine.write(partial(rows.adopt, row=row)) for _, row in some]
             for (place, _), future in zip(some, stored, strict=True):
@@ -91,18 +91,43 @@ def replay(within: float = engine.PATIENCE) -> int:
     return moved
 
 
-def _folder() -> Path:
+def replace(place: Path, row: Row) -> None:
+    """Put a case that waits here in its own place again, with other content. The caller holds the lock of the spool.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    where = place.parent
+    draft = where / f"{row['id']}.tmp"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(orjson.dumps({**row, "key": row["key"].hex()}))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(_place(where, row))
+    if place != _place(where, row):
+        place.unlink()
+    _sync(where)
+
+
+def folder() -> Path:
+    """Return where cases wait."""
     return settings.home(create=False) / "spool" / "review"
 
 
+def _place(where: Path, row: Row) -> Path:
+    return where / f"{hashlib.sha256(row['key']).hexdigest()[:32]}.json"
+
+
 def _files() -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(_folder()) as entries:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder()) as entries:
         for entry in entries:
             if entry.name.endswith(".json"):
                 yield Path(entry.path)
 
 
-def _rows() -> Iterator[tuple[Path, Row]]:
+def cases() -> Iterator[tuple[Path, Row]]:
+    """Yield the cases that wait here, each with its file."""
     for place in _files():
         with contextlib.suppress(FileNotFoundError):
             row = _load(place)

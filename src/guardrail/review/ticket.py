@@ -9,7 +9,7 @@ from typing import Any
 
 from guardrail import clock
 from guardrail.errors import Deferred
-from guardrail.review.case import Row, State, from_text, moment
+from guardrail.review.case import Row, State, for_people, moment
 
 
 class Ticket:
@@ -74,7 +74,7 @@ class Ticket:
             reason=row["reason"],
             created=moment(row["created"]),
             due=None if row["due"] is None else moment(row["due"]),
-            provisional=from_text(row["provisional"]),
+            provisional=for_people(row["provisional"], row["id"]),
         )
 
     @property

@@ -200,6 +200,8 @@ class RedisRows:
     def forget(self, prefix: str) -> int:
         """Delete every key that begins with a prefix of letters, digits, `%`, `:`, `-`, `.`, `_` and `~`; return how many.
 
+        A `*` in it stands for anything.
+
         Raises:
             GuardrailError: It could not be done, or not in time.
         """
@@ -228,6 +230,20 @@ class RedisRows:
         if left <= 0:
             raise TimeoutError
         return self._connections.run(command, left, lambda: True, left)
+
+    def count(self, prefix: str) -> int:
+        """Return how many keys begin with a prefix as in `forget`.
+
+        Raises:
+            GuardrailError: The server cannot be asked, or not in time.
+        """
+        until = clock.now() + _FORGET_SECONDS
+        try:
+            return sum(len(keys) for keys in self._pages(prefix, until))
+        except Exception as error:  # noqa: BLE001 - whatever the client raises
+            raise GuardrailError(
+                f"the shared cache could not be looked through ({type(error).__name__})", policy="cache"
+            ) from None
 
     def close(self) -> None:
         """Close what is idle; a later call begins anew."""
