@@ -1,26 +1,25 @@
-"""`guardrail tail` and `guardrail show`: what was decided, as it happens or afterwards. Records may be hostile text."""
+"""`guardrail tail`: what was decided, as it happens or afterwards, one line each. Records may be hostile text."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 
 from guardrail import settings
-from guardrail.cli.text import clean, emit, fail, say, table
-from guardrail.ledger import reader
-from guardrail.ledger.reader import Record
+from guardrail.cli.text import clean, console, say
+from guardrail.ledger import reader, told
+from guardrail.ledger.wanted import Record, wanted
 
 _COLOURS: Final = {
     "answered": "green", "cached": "cyan", "stale": "cyan", "fallback": "yellow", "human": "blue", "deferred": "magenta",
     "refused": "red", "late": "red", "failed": "red", "cancelled": "dim",
 }  # fmt: skip
 _DECISIONS: Final = ("call", "row")
-_OUTSIDE: Final = frozenset({"v", "seq", "host", "pid", "sdk", "origin", "service", "ts", "event", "id"})
-_INNER_SHOWN: Final = 50
+_OUTSIDE: Final = frozenset({"v", "seq", "prev", "host", "pid", "sdk", "origin", "service", "ts", "event", "id"})
 
 _Guard = Annotated[list[str] | None, typer.Option("--guard", help="Only this guard; may be given again.")]
 _Outcome = Annotated[list[str] | None, typer.Option("--outcome", help="Only this outcome; may be given again.")]
@@ -29,6 +28,8 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
+    from guardrail.cli.show import show  # it needs what is below
+
     app.command("tail")(tail)
     app.command("show")(show)
 
@@ -47,7 +48,9 @@ def tail(
     """Show the latest decisions, one per line."""
     kinds = tuple(event) if event else _DECISIONS
     coming = reader.follow() if follow else None
-    latest = list(reader.read(guard=guard, outcome=outcome, event=kinds, limit=lines, newest_first=True)) if lines else []
+    which = wanted(guard=guard, outcome=outcome, event=kinds)
+    latest = [each.record for each in reader.stored(which, limit=lines, newest_first=True)] if lines else []
+    note(told.tell("tail", which, len(latest), sync=True, follow=follow or None))  # once, whatever is still to come
     for record in reversed(latest):
         _print(record, as_json=as_json)
     if coming is None:
@@ -57,18 +60,18 @@ def tail(
     shown = {record["id"] for record in latest}
     try:
         for fresh in coming:
-            if fresh is not None and fresh["id"] not in shown and _wanted(fresh, kinds, guard, outcome):
+            if fresh is not None and fresh["id"] not in shown and which.matches(fresh):
                 _print(fresh, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-def _wanted(record: Record, kinds: Sequence[str], guard: Sequence[str] | None, outcome: Sequence[str] | None) -> bool:
-    return (
-        record.get("event") in kinds
-        and (guard is None or record.get("guard") in guard)
-        and (outcome is None or record.get("outcome") in outcome)
-    )
+def note(recorded: bool) -> None:
+    """Tell on stderr that a reading is not recorded: the ledger may only be read, such as an auditor's copy."""
+    if not recorded:
+        console(stderr=True).print(
+            "[dim]this reading could not be recorded: the ledger takes no records here[/dim]", soft_wrap=True
+        )
 
 
 def _print(record: Record, *, as_json: bool) -> None:
@@ -83,7 +86,7 @@ def line(record: Record) -> str:
     when = f"[dim]{clean(local(record))}[/dim]"
     end = f"[dim]{clean(record.get('id', ''))}[/dim]"
     if record.get("event") not in _DECISIONS:
-        what = " ".join(f"{clean(name)}={clean(value)}" for name, value in _own(record).items())
+        what = " ".join(f"{clean(name)}={clean(value)}" for name, value in own(record).items())
         return f"{when}  [bold]{clean(record.get('event', '?')):<9}[/bold] {what}  {end}"
     outcome = str(record.get("outcome", "?"))
     colour = _COLOURS.get(outcome, "white")
@@ -98,7 +101,7 @@ def _facts(record: Record) -> Iterator[str]:
         yield f"{total * 1e3:.3g} ms"
     output = _of(record, "output")
     if "value" in output:
-        yield f"→ {clean(_short(output['value']))}"
+        yield f"→ {clean(short(output['value']))}"
     sure = record.get("confidence")
     if isinstance(sure, int | float):
         yield f"sure {sure:.3g}"
@@ -117,92 +120,22 @@ def _facts(record: Record) -> Iterator[str]:
         yield "[red]late[/red]"
     would = record.get("would")
     if isinstance(would, list) and would:
-        yield f"[yellow]would: {clean(_short('; '.join(map(str, would))))}[/yellow]"
+        yield f"[yellow]would: {clean(short('; '.join(map(str, would))))}[/yellow]"
     for name in ("business_id", "ticket"):
         if record.get(name):
             yield f"{name.replace('_', ' ')} {clean(record[name])}"
 
 
-def show(
-    what: Annotated[str, typer.Argument(metavar="ID", help="A decision's id, the beginning of one, or a business id.")],
-    *,
-    guard: Annotated[str | None, typer.Option("--guard", help="For a business id: only this guard.")] = None,
-    as_json: _Json = False,
-) -> None:
-    """Tell the whole story of one decision: the record, what happened inside and afterwards, and the plan in force."""
-    record = reader.find(what)
-    others: list[Record] = []
-    if record is None:
-        same = reader.find_business(what, guard)
-        if not same:
-            raise fail("no record has this id or business id; `guardrail tail` shows the latest", 1)
-        record, others = same[0], same[1:]
-    inner, after, plan = _around(record)
-    if as_json:
-        emit({"record": record, "inner": inner, "events": after, "plan": plan, "others": [each["id"] for each in others]})
-        return
-    say(line(record))
-    table(("field", "value"), list(_flat(_own(record))))
-    if inner:
-        say("[bold]within it[/bold]")
-        for each in inner[:_INNER_SHOWN]:
-            say(f"  {line(each)}")
-        if len(inner) > _INNER_SHOWN:
-            say(f"  … and {len(inner) - _INNER_SHOWN} more; --json gives all")
-    if after:
-        say("[bold]what names it[/bold]")
-        for each in after:
-            say(f"  {line(each)}")
-    if plan is not None:
-        say("[bold]the plan in force[/bold]")
-        table(("option", "value"), list(_flat(plan)))
-    if others:
-        say(f"[bold]{len(others)} earlier decisions about the same[/bold]")
-        for each in others[:_INNER_SHOWN]:
-            say(f"  {line(each)}")
-
-
-def _around(record: Record) -> tuple[list[Record], list[Record], dict[str, Any] | None]:
-    """Return what happened inside a decision, the events that name it or its ticket, and its plan as it was spelled out."""
-    own = record["id"]
-    texts = {str(each) for each in (own, record.get("ticket"), record.get("plan")) if each}
-    inner: list[Record] = []
-    after: list[Record] = []
-    plan: dict[str, Any] | None = None
-    for each in reader.mentions(texts):
-        if each.get("event") == "config":
-            if each.get("plan") == record.get("plan") and each.get("guard") == record.get("guard"):
-                plan = _of(each, "spelled")
-        elif each["id"] == own:
-            continue
-        elif each.get("event") in _DECISIONS:
-            if each.get("parent") == own:
-                inner.append(each)
-        elif texts.intersection(_texts(each)):
-            after.append(each)
-    return inner, after, plan
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
-
-
-def _own(record: Record) -> dict[str, Any]:
+def own(record: Record) -> dict[str, Any]:
     """Return what is not the same in every record of its process."""
     return {name: value for name, value in record.items() if name not in _OUTSIDE}
 
 
-def _flat(found: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def flat(found: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what stands in a mapping, and in those within it, as pairs of a dotted name and a text."""
     for name, value in found.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
+            yield from flat(value, f"{before}{name}.")
         elif isinstance(value, list) and not any(isinstance(each, Mapping | list) for each in value):
             yield f"{before}{name}", " · ".join(map(str, value))
         else:
@@ -222,6 +155,7 @@ def local(record: Record) -> str:
         return str(record["ts"])
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return a value as a text that fits a line."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:79]}…"  # noqa: PLR2004 - what fits a line

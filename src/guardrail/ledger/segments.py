@@ -1,4 +1,7 @@
-"""The ledger's files as they lie on the disk: which lanes and segments there are, and their lines, forwards and backwards."""
+"""The ledger's files as they lie on the disk: which lanes and segments there are, and their lines, forwards and backwards.
+
+A closed segment may be compressed (`.jsonl.gz`); places in it are counted in what it unpacks to, so they stay the same.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol, cast
 
 import orjson
 
-from guardrail.ledger.lane import FOLDER
+from guardrail.ledger.disk import FOLDER
 from guardrail.ledger.schema import LINE_LIMIT
+from guardrail.ledger.unzip import Unzipped, regions_backwards
 
 BLOCK: Final = 65_536
-_SEGMENT: Final = re.compile(r"(\d{20})\.jsonl")
+_LINE: Final = 2_048  # bytes read at once where one line is wanted
+PACKED: Final = ".gz"
+_SEGMENT: Final = re.compile(r"(\d{20})\.jsonl(\.gz)?")
 _MOMENT: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)(\d{6})Z-")
 
 Record = dict[str, Any]
@@ -39,7 +45,9 @@ class Segment(NamedTuple):
 def lanes(home: Path) -> list[Path]:
     """Return the folders of all lanes, the oldest first."""
     try:
-        return sorted(each for each in (home / FOLDER).iterdir() if each.is_dir() and not each.is_symlink())
+        return sorted(
+            each for each in (home / FOLDER).iterdir() if each.is_dir() and not each.is_symlink() and each.name != "blobs"
+        )
     except FileNotFoundError:
         return []
 
@@ -50,9 +58,39 @@ def segments(lane: Path) -> list[Segment]:
     Raises:
         OSError: The folder cannot be read.
     """
-    found = sorted((int(match[1]), path) for path in lane.iterdir() if (match := _SEGMENT.fullmatch(path.name)) is not None)
-    ends = [first for first, _ in found[1:]]
-    return [Segment(path, first, upto) for (first, path), upto in zip_longest(found, ends)]
+    found: dict[int, Path] = {}
+    for path in lane.iterdir():
+        match = _SEGMENT.fullmatch(path.name)
+        if match is not None and not (match[2] and int(match[1]) in found):  # of a file just being compressed, the plain one
+            found[int(match[1])] = path
+    firsts = sorted(found)
+    return [Segment(found[first], first, upto) for first, upto in zip_longest(firsts, firsts[1:])]
+
+
+def written(path: Path) -> float:
+    """Return when a segment was written last, in seconds since the epoch; 0 where it is gone."""
+    for each in (path, _packed(path)):
+        try:
+            return each.stat().st_mtime
+        except FileNotFoundError:
+            continue
+    return 0.0
+
+
+def open_segment(path: Path) -> tuple[BinaryIO, bool]:
+    """Open a segment and say whether it is compressed, which it may have become since its name was read.
+
+    Raises:
+        FileNotFoundError: It is gone.
+    """
+    try:
+        return path.open("rb", buffering=0), path.name.endswith(PACKED)
+    except FileNotFoundError:
+        return _packed(path).open("rb", buffering=0), True
+
+
+def _packed(path: Path) -> Path:
+    return path if path.name.endswith(PACKED) else path.with_name(path.name + PACKED)
 
 
 def begun(lane: Path) -> str | None:
@@ -61,12 +99,30 @@ def begun(lane: Path) -> str | None:
     return None if match is None else "{}-{}-{}T{}:{}:{}.{}Z".format(*match.groups())
 
 
-def forwards(path: Path) -> Iterator[bytes]:
+class _Readable(Protocol):
+    def read(self, most: int, /) -> bytes: ...
+
+
+def forwards(path: Path, at: int = 0) -> Iterator[bytes]:
     """Yield the lines of a file, each with its newline; only a torn last one has none.
 
     A file that fits into one block is closed before its lines are used, so that many short lanes need few handles.
+
+    Args:
+        path: The segment, plain or compressed. Where compressed content is damaged, one line that is no record ends it.
+        at: Where to begin, in bytes of the content: the beginning of a line.
     """
-    with path.open("rb", buffering=0) as file:
+    file, packed = open_segment(path)
+    with file:
+        if packed:
+            content = Unzipped(file)
+            content.skip(at)
+            yield from _on(content, content.read(BLOCK))
+            if content.trouble:
+                yield content.trouble
+            return
+        if at:
+            file.seek(at)
         block = file.read(BLOCK)
         if len(block) == BLOCK:
             yield from _on(file, block)
@@ -74,7 +130,7 @@ def forwards(path: Path) -> Iterator[bytes]:
     yield from block.splitlines(keepends=True) if b"\r" not in block else _split(block)
 
 
-def _on(file: Any, block: bytes) -> Iterator[bytes]:
+def _on(file: _Readable, block: bytes) -> Iterator[bytes]:
     rest = b""
     while block:
         lines = _split(rest + block)
@@ -94,24 +150,48 @@ def _split(block: bytes) -> list[bytes]:
     return [*lines, last] if last else lines
 
 
-def backwards(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file from its end, each with its newline; only a torn first one has none."""
-    with path.open("rb", buffering=0) as file:
-        at = file.seek(0, 2)
+def backwards(path: Path, begin: int = 0) -> Iterator[bytes]:
+    """Yield the lines of a file from its end, each with its newline; only a torn last one of the file has none.
+
+    Args:
+        path: The segment, plain or compressed.
+        begin: Where to stop, in bytes of the content: the beginning of a line.
+    """
+    file, packed = open_segment(path)
+    with file:
         rest = b""
-        while at > 0:
-            size = min(BLOCK, at)
-            at = file.seek(at - size)
-            rest = file.read(size) + rest
-            if at == 0:
+        for piece, is_first in regions_backwards(file, begin) if packed else _blocks_backwards(file, begin):
+            if is_first:
                 file.close()
-            lines = _split(rest)
-            if at:
+            lines = _split(piece + rest)
+            rest = b""
+            if not is_first:
                 rest = lines.pop(0)
                 if len(rest) > LINE_LIMIT + 1:
                     lines.insert(0, rest)
                     rest = b""
             yield from reversed(lines)
+
+
+def _blocks_backwards(file: BinaryIO, begin: int) -> Iterator[tuple[bytes, bool]]:
+    at = file.seek(0, 2)
+    while at > begin:
+        size = min(BLOCK, at - begin)
+        at = file.seek(at - size)
+        yield file.read(size), at == begin
+
+
+def line_at(file: BinaryIO, at: int) -> bytes:
+    """Return the line that begins at a place in a plain file, with its newline; b"" where there is none."""
+    file.seek(at)
+    line = b""
+    while len(line) <= LINE_LIMIT:
+        block = file.read(_LINE)
+        end = block.find(b"\n")
+        if end >= 0 or not block:
+            return line + block[: end + 1] if end >= 0 else b""
+        line += block
+    return b""
 
 
 def parsed(line: bytes, segment: Segment, skipped: Counter[str] | None) -> Record | None:
