@@ -1,0 +1,1 @@
+"""The changes, in order. Each only adds, so that the release before goes on working."""
