@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 FIND_PYTHON = for p in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench faults clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -39,8 +39,13 @@ test: lint ## style, types and every test, on each Python from 3.11 to 3.13 that
 	@$(PY) -m pytest -q
 	@sh tests/other_pythons.sh
 
-bench: $(VENV)/.test ## what a guarded call costs, beside the same by hand
+bench: $(VENV)/.test ## what a guarded call and its record cost, beside the same by hand
 	@$(PY) -m benchmarks.call_path
+	@$(PY) -m benchmarks.ledger
+
+faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte: half an hour
+	@$(PY) -m pip install -q fusepy
+	@TEST_FAULTS=1 LEDGER_MODEL_EXAMPLES=500 $(PY) -m pytest -q -o timeout=3600 tests/faults tests/ledger/test_ledger_model.py
 
 clean: ## remove what was installed and made here
 	@rm -rf $(VENV) .venv-* build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .guardrail

@@ -22,7 +22,8 @@ def _beside(name: str):
     return module
 
 
-redis_server = _beside("servers").redis_server
+servers = _beside("servers")
+redis_server, postgres_server = servers.redis_server, servers.postgres_server
 
 
 def pytest_sessionstart() -> None:

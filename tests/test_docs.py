@@ -112,7 +112,7 @@ def test_examples_that_are_not_run_say_why(page):
     """They are valid Python all the same; no other word may stand behind the language."""
     for block in blocks(page):
         language, _, more = block.info.partition(" ")
-        assert language in ("python", "console", "text", "toml", "json", "make", "ini"), block
+        assert language in ("python", "console", "text", "toml", "json", "make", "ini", "sql"), block
         if language == "python" and more not in ("", "pytest"):
             assert re.fullmatch(r"no-run: \S.+", more), block
             ast.parse(block.code)
@@ -232,7 +232,16 @@ def known_keywords():
     things = [install, *(getattr(guardrail, name) for name in guardrail.__all__)]
     things += [getattr(module, name) for module in (testing, queue) for name in module.__all__]
     things += [getattr(queue.Queue, name) for name in ("list", "show", "decide", "cancel")]
-    return {*CHECKS, *LATER, *TABLE, "sinks", "routes", "guards", *(name for thing in things for name in parameters(thing))}
+    return {
+        *CHECKS,
+        *LATER,
+        *TABLE,
+        "sinks",
+        "routes",
+        "guards",
+        "anchors",
+        *(name for thing in things for name in parameters(thing)),
+    }
 
 
 @every_page
@@ -247,7 +256,7 @@ def test_every_option_that_is_named_exists(page):
     variables = {PREFIX + name.upper() for name in TABLE}
     families = [PREFIX + re.sub(r"<\w+>", "[A-Z0-9_<>…]+", family.variable) for family in FAMILIES]
     for variable in re.findall(r"GUARDRAIL_[A-Z0-9_<>…]+", page.read_text(encoding="utf-8")):
-        name = variable.removesuffix("_FILE")
+        name = variable if variable in variables else variable.removesuffix("_FILE")
         assert name in (*variables, PREFIX, "GUARDRAIL_*") or any(re.fullmatch(each, name) for each in families), variable
 
 

@@ -74,7 +74,7 @@ def examine(*, stdout: bool) -> list[Finding]:
     else:
         findings.append(Finding("ok", "settings", "can be used"))
         for what, check in (
-            ("home", _home), ("ledger", _ledger), ("review", _review), ("guards", _guards), ("switches", _switches),
+            ("home", _home), ("ledger", _ledger), ("selfcheck", _selfcheck), ("anchors", _anchors), ("review", _review), ("guards", _guards), ("switches", _switches),
             ("cache", _cache), ("sinks", lambda: _sinks(stdout=stdout)),
         ):  # fmt: skip
             try:
@@ -141,7 +141,7 @@ def _ground(path: Path, there: Path) -> Iterator[Finding]:
             " set GUARDRAIL_HOME to a folder on a lasting volume",
         )  # fmt: skip
     elif stands_on.remote:
-        yield Finding("warn", "home", f"stands on {stands_on.kind}, where file locks may fail; keep it on a local disk")
+        yield Finding("bad", "home", f"stands on {stands_on.kind}, where file locks and syncs may fail; keep it on a local disk")
     else:
         yield Finding("ok", "home", f"stands on {stands_on.kind}")
     free = shutil.disk_usage(there).free
@@ -153,14 +153,56 @@ def _ground(path: Path, there: Path) -> Iterator[Finding]:
 
 
 def _ledger() -> Iterator[Finding]:
-    from guardrail.ledger import reader  # noqa: PLC0415 - a broken room must not keep the others from being examined
+    from guardrail.ledger import reader, standing  # noqa: PLC0415 - a broken room must not keep the others from being examined
 
     home = settings.home(create=False)
-    if not home.is_dir():
+    if not home.is_dir() and settings.current().database_url is None:
         yield Finding("info", "ledger", "no record was written yet")
         return
-    for level, text in reader.check(home):
-        yield Finding(level, "ledger", text)
+    if settings.current().database_url is None:
+        for level, text in reader.check(home):
+            yield Finding(level, "ledger", text)
+    for said, text in standing.standing(home):
+        yield Finding(said, "ledger", text)
+
+
+def _selfcheck() -> Iterator[Finding]:
+    from guardrail.ledger import selfcheck  # noqa: PLC0415 - as above
+
+    every = settings.current().selfcheck
+    if every is None:
+        yield Finding("info", "selfcheck", "is off: nothing verifies the ledger but `guardrail audit verify`")
+    known = selfcheck.state(settings.home(create=False))
+    for each in known.get("findings", ()):
+        where = " ".join(str(each.get(name)) for name in ("lane", "segment", "seq") if each.get(name) is not None)
+        yield Finding(
+            "bad", "selfcheck", f"{where or 'the manifest'}: {each.get('what')}: {each.get('text')}; guardrail audit verify"
+        )
+    if known and not known.get("findings"):
+        whole = f", all of it at {_moment(known['whole_at'])}" if known.get("whole_at") else ", the newest segments"
+        yield Finding("ok", "selfcheck", f"found nothing wrong at {_moment(known['at'])}{whole}")
+
+
+def _anchors() -> Iterator[Finding]:
+    anchors = settings.current().anchors
+    home = settings.home(create=False)
+    if not anchors:
+        return
+    from guardrail.ledger.anchors import place, pushing  # noqa: PLC0415 - as above
+
+    for name, anchor in anchors.items():
+        try:
+            there = place(anchor)
+            yield Finding("ok", "anchors", f"{name}: {there.check(home)}")
+            there.close()
+        except (OSError, ConfigError) as problem:
+            yield Finding("bad", "anchors", f"{name}: {getattr(problem, 'strerror', None) or problem}")
+        known = pushing.state(home, name)
+        since = f"since {_moment(known.pushed_at)}" if known.pushed_at else "so far"
+        if known.failures:
+            yield Finding("bad", "anchors", f"{name}: {known.failures} pushes have failed {since}, the latest: {known.problem}")
+        elif known.pushed_at:
+            yield Finding("ok", "anchors", f"{name}: the latest checkpoints were pushed at {_moment(known.pushed_at)}")
 
 
 def _review() -> Iterator[Finding]:

@@ -143,4 +143,4 @@ def test_what_the_end_of_a_process_leaves_reaches_the_sink(tmp_path: Path) -> No
     program = "from guardrail import guarded; guarded(lambda x: x, name='one')(1)"
     environment = {**os.environ, "GUARDRAIL_SINK_OUT": f"file://{path}", "GUARDRAIL_HOME": str(tmp_path / "own")}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
-    assert kinds(path)[-1] == "call"
+    assert "call" in kinds(path)

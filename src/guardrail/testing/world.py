@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ def _reset(configured: Mapping[str, object] | None = None) -> None:
     settings.reset(configured)
     notices.reset()
     stats.reset()
+    if "guardrail.ledger.sealing" in sys.modules:
+        sys.modules["guardrail.ledger.sealing"].reset()
     call.latest.set(None)
 
 
