@@ -36,7 +36,8 @@ lint: $(VENV)/.test ## style and types
 	@$(VENV)/bin/basedpyright --level error
 
 test: lint ## style, types and every test, on each Python from 3.11 to 3.13 that is installed
-	@$(PY) -m pytest -q
+	@sh tests/other_pythons.sh prepare >/dev/null 2>&1 & prepared=$$!; \
+	$(PY) -m pytest -q; result=$$?; wait $$prepared; exit $$result
 	@sh tests/other_pythons.sh
 
 bench: $(VENV)/.test ## what a guarded call and its record cost, beside the same by hand

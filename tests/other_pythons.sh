@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the tests of the call path on the other Pythons that are installed, each in a virtual environment of its own.
 # What only talks to files, stores and servers does not depend on the Python and is tested on the first one.
+# `other_pythons.sh prepare` only makes the environments; what it could not make, the run itself tries again, and says why.
 set -eu
 here=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 for version in 3.11 3.12 3.13; do
@@ -17,6 +18,7 @@ for version in 3.11 3.12 3.13; do
     "$venv/bin/python" -m pip install -q -e '.[test]'
     touch "$venv/.test"
   fi
+  [ "${1:-}" = prepare ] && continue
   echo "Python $version:"
   "$venv/bin/python" -m pytest -q -p no:cacheprovider -m 'not slow' \
     tests/test_guarded.py tests/test_call_path.py tests/test_endings.py tests/test_batches.py tests/test_content_*.py \
