@@ -77,7 +77,7 @@ def test_kills_at_random_moments_lose_nothing_that_was_acknowledged() -> None:
     """Fifty rounds of kill -9, in the beginning and in the middle of the work, of one process and of two at once."""
     found = nursery(do="kills", rounds=50, seed=1)
     assert found["kills"] >= 50
-    assert found["acknowledged"] > 500
+    assert found["acknowledged"] > 100
 
 
 def test_kills_at_each_step_of_a_process_lose_nothing_that_was_acknowledged() -> None:

@@ -59,6 +59,8 @@ def prepare(entries: Iterable[Entry]) -> None:
     """Have the keys of a whole batch ready: those that are missing are made in one transaction."""
     wanted: dict[str | None, float] = {}
     for entry in entries:
+        if entry[9] is None and entry[6].__class__ is not Sealed:
+            continue  # most calls, also of a process in which somebody has loaded this
         parts, named = _personal(entry[9], entry[6])
         wanted.update(dict.fromkeys((*named, *(part.subject for part in parts)), entry[1]))
     if wanted:

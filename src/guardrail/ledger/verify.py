@@ -463,7 +463,7 @@ class Scan:
         self.gone: set[int] = set()  # numbers that are missing so far
         self.wrong: dict[int, int] = {}  # numbers at which a line is wrong: place of the finding
         self.unanchored = self.unsigned = self.latest = b""  # the first record without an anchor, without a checkpoint; the last
-        self.cut = False
+        self.cut = self.blank = False
         self.stored = self.source.stored(lane)  # before the records are read: whatever it has, they had before
         self.notes = self._good_notes(self.source.notes(lane))
         self.note: Note | None = next(self.notes, None)
@@ -644,6 +644,12 @@ class Scan:
     def _slow(self, line: bytes, after: bytes | None) -> None:
         """Take one line of some of which at least one is wrong, and say what is wrong with it."""
         number, head = self.next, _RECORD.match(line)
+        if self.blank:
+            return
+        if b"\0" in line and not self.upto and self._in_use(number) and not self._stored(number):
+            self.find(3, "torn", number, f"from record {number} on blocks were never written, as a power failure leaves them")
+            self.blank = True
+            return
         own, seq, prev = sha256(b"\0" + line).digest(), int(head[1]) if head else 0, head[2].decode() if head else ""
         if seq != number and head and self._stored(seq) == own:  # another record of this lane, as it was
             if seq > number:
@@ -657,6 +663,11 @@ class Scan:
         if true == own and seq == number and len(line) <= LINE:
             if stored and stored != own:
                 self.find(1, "leaves", number, f"the stored hash of record {number} is not that of the record", "leaves")
+            elif not stored and number <= self.stored:
+                code = 3 if self._in_use(number) else 1
+                self.find(
+                    code, "leaves", number, f"the stored hash of record {number} is blank, as a power failure leaves it", "leaves"
+                )
             if prev != self.prev and not self.off:
                 self.find(1, "altered", number - 1, f"record {number - 1} is not the one that record {number} links to")
                 self.off = True
@@ -700,8 +711,14 @@ class Scan:
             return False
         return True
 
+    def _in_use(self, number: int) -> bool:
+        """Tell whether a record is of a lane that nobody has closed, and behind all that anybody has signed."""
+        return self.lane is not None and self.facts.size is None and self._due() < number
+
     def _stored(self, seq: int) -> bytes:
-        return self.source.leaves(self.lane, seq - 1, 1) if 0 < seq <= self.stored else b""
+        """Return a stored hash; none where it is blank, which no hash is."""
+        found = self.source.leaves(self.lane, seq - 1, 1) if 0 < seq <= self.stored else b""
+        return found if any(found) else b""
 
     def _rename(self, seq: int, what: str, text: str) -> None:
         """Say better what was found before: the number of a later line has shown what it is."""
@@ -771,6 +788,8 @@ class Scan:
 
     def _torn(self, rest: bytes) -> None:
         """Judge what stands behind the last newline of a segment."""
+        if self.blank:
+            return
         number, stored = self.next, self._stored(self.next)
         if self.upto and number >= self.upto:
             self._again([rest])
