@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -16,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from guardrail import clock, control, notices, settings
+from guardrail import control, notices, settings
 from guardrail.errors import ConfigError
 from guardrail.settings.guards import address
 from guardrail.settings.values import nearest
@@ -280,24 +278,30 @@ def _cache() -> Iterator[Finding]:
 
 
 def _sinks(*, stdout: bool) -> Iterator[Finding]:
-    from guardrail.delivery.sinks.file import FileSink  # noqa: PLC0415 - as above
-    from guardrail.delivery.sinks.stdout import StdoutSink  # noqa: PLC0415
+    from guardrail.delivery.replay import probe  # noqa: PLC0415 - as above
+    from guardrail.delivery.status import lags  # noqa: PLC0415
 
-    for name, sink in settings.current().sinks.items():
-        test = {"event": "test", "sink": name, "ts": _moment(clock.wall()), "text": "a test line of guardrail doctor"}
-        line = json.dumps(test).encode() + b"\n"
-        where = "stdout" if sink.path is None else str(sink.path)
+    sinks = settings.current().sinks
+    for name, sink in sinks.items():
+        where = sink.address.shown()
+        if sink.address.scheme == "stdout" and not stdout:
+            yield Finding("ok", "sinks", f"{name}: {where} takes lines")
+            continue
         try:
-            if sink.path is None:
-                if stdout:
-                    StdoutSink().write([line])
-            else:
-                with contextlib.closing(FileSink(sink.path)) as file:
-                    file.write([line])
+            said = probe(sink)
         except (OSError, ConfigError) as error:
-            yield Finding("bad", "sinks", f"{name}: {where} does not take a test line: {_reason(error)}")
+            yield Finding("bad", "sinks", f"{name}: {where} does not take a test record: {_reason(error)}")
+        except Exception as error:  # noqa: BLE001 - whatever a client raises; its text may hold what is secret
+            yield Finding("bad", "sinks", f"{name}: {where} does not take a test record: {type(error).__name__}")
         else:
-            yield Finding("ok", "sinks", f"{name}: {where} takes a test line")
+            yield Finding("ok", "sinks", f"{name}: {where}: {said}")
+    for name, lag in lags(settings.home(create=False)).items() if sinks else ():
+        if lag.state.problem:
+            yield Finding(
+                "bad", "sinks", f"{name}: delivery fails ({lag.state.problem}); {lag.behind:,} records wait in the ledger"
+            )
+        if lag.dead:
+            yield Finding("warn", "sinks", f"{name}: {lag.dead:,} dead letters; `guardrail sink dead {name}` lists them")
 
 
 # -- this installation -------------------------------------------------------------------------------------------------

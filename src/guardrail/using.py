@@ -284,8 +284,8 @@ def flush(timeout: clock.Duration = 5) -> bool:
     seconds = clock.seconds(timeout, "timeout of flush", zero=True)
     until = clock.now() + seconds
     done = writer.flush(seconds)
-    courier = sys.modules.get("guardrail.delivery.courier")  # loaded by the first record that a sink wants
-    return done if courier is None else courier.flush(max(0.0, until - clock.now())) and done
+    couriers = sys.modules.get("guardrail.delivery.couriers")  # loaded by the first record of a process that has sinks
+    return done if couriers is None else couriers.flush(max(0.0, until - clock.now())) and done
 
 
 def shutdown(timeout: clock.Duration = 5) -> bool:

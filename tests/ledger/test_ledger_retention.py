@@ -13,7 +13,8 @@ import pytest
 from fake_calls import make_entry
 from kept import body, later, lines, made, names, old, own_lane, proofs_hold, report, small, stands_alone, verdict
 
-from guardrail import AuditUnavailable, ConfigError, clock, configure, shutdown
+from guardrail import AuditUnavailable, ConfigError, clock, configure, settings, shutdown
+from guardrail.delivery.keeping import FileKeeping
 from guardrail.ledger import (
     blobs,
     compress,
@@ -182,18 +183,21 @@ def test_a_line_without_a_signature_prunes_nothing(home: Path) -> None:
     one.close()
 
 
-def test_a_sink_that_is_behind_keeps_what_it_has_not_had(home: Path) -> None:
-    """Its cursor is asked for each lane; the segment in which it stands stays, and so do later ones."""
+def test_a_sink_that_is_behind_keeps_what_it_has_not_had(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cursor tells of each lane; the segment in which it stands stays, and so do later ones."""
     one = old(home, 12)
-    retention.keep_for("splunk", lambda at, name: 6 if (at, name) == (home, one.name) else None)
-    try:
-        done = retention.prune("180d")
-        assert kept(done) == [(5, "sink splunk"), (9, "sink splunk")]
-        assert [(each["from"], each["upto"]) for each in done.ranges] == [(1, 4)]
-    finally:
-        retention.keep_for("splunk", None)
+    sink = FileKeeping(home, "out")
+    assert sink.hold()  # so that nobody serves it meanwhile
+    sink.save({one.name: 5})
+    monkeypatch.setenv("GUARDRAIL_SINK_OUT", f"file://{tmp_path}/out.jsonl")
+    settings.reset()
+    done = retention.prune("180d")
+    assert kept(done) == [(5, "sink out"), (9, "sink out")]
+    assert [(each["from"], each["upto"]) for each in done.ranges] == [(1, 4)]
+    sink.finish([one.name])
     assert retention.prune("180d").records == 8
     assert stands_alone(home) == 0
+    sink.release()
 
 
 def test_the_content_of_long_records_goes_with_them(home: Path) -> None:

@@ -351,7 +351,7 @@ def test_toml_of_the_nearest_parent(monkeypatch: pytest.MonkeyPatch, fresh: Path
     now = settings.current()
     assert now.service == "loans"
     assert now.home == fresh / "var" / "guard"
-    assert now.sinks["out"].url == "stdout:"
+    assert now.sinks["out"].address.scheme == "stdout"
     assert now.origin("sinks.out") == "guardrail.toml"
     assert settings.for_guard("app:predict") == {"budget": ("1s", "guardrail.toml"), "retry": (3, "guardrail.toml")}
 
@@ -392,8 +392,8 @@ def test_sinks_of_all_sources_join(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GUARDRAIL_SINK_OUT", "file:///tmp/out.jsonl")
     settings.configure()
     sinks = settings.current().sinks
-    assert {name: sink.path for name, sink in sinks.items()} == {
-        "out": Path("/tmp/out.jsonl"), "archive": Path("/var/log/a b.jsonl"),
+    assert {name: sink.address.path for name, sink in sinks.items()} == {
+        "out": "/tmp/out.jsonl", "archive": "/var/log/a b.jsonl",
     }  # fmt: skip
     assert settings.current().origin("sinks.out") == "environment"
     assert settings.current().origin("sinks.archive") == "configure()"
@@ -402,7 +402,7 @@ def test_sinks_of_all_sources_join(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "splunk://hunter2@h",
+        "splnk://hunter2@h",
         "stdout",
         "stdout:x",
         "file:x",
@@ -417,10 +417,26 @@ def test_sinks_of_all_sources_join(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_other_sinks_are_refused(url: str) -> None:
-    """The two sinks of this release are named, and the URL is not repeated."""
+    """What to write is named, and the URL is not repeated."""
     said = refused(sinks={"out": url})
     assert "configure(sinks=…) out" in said
     assert "hunter2" not in said
+
+
+def test_an_unknown_scheme_or_option_names_the_nearest() -> None:
+    """A typing error is found when the settings are read, not when the first record is lost."""
+    assert "did you mean splunk?" in refused(sinks={"out": "splunc://h"})
+    assert "did you mean batch?" in refused(sinks={"out": "file:///a?bach=5"})
+    assert "from 1 to" in refused(sinks={"out": "file:///a?batch=0"})
+    assert "twice" in refused(sinks={"out": "file:///a?batch=1&batch=2"})
+
+
+def test_a_missing_client_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start, and not at the first record."""
+    from guardrail.delivery import schemes
+
+    monkeypatch.setattr(schemes, "_installed", lambda module: False)
+    assert 'pip install "guardrail-sdk[kafka]"' in refused(sinks={"out": "kafka://h/t"})
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a__b", "_a", "x_file", "é", "a" * 65])

@@ -24,6 +24,7 @@ GROUPS: Final = (
     "doctor",
     "settings",
     "store",
+    "sink",
 )  # in the order of `--help`
 
 

@@ -1,158 +1,396 @@
-"""Gives durable records to the sinks that want them, each on a thread of its own: a sink that hangs delays nobody else.
+"""Serves one sink: reads the ledger from its cursor on, sends, and moves the cursor when things have arrived.
 
-What a sink does not take, or takes too slowly, is counted and said once; the ledger keeps everything.
+At least once, and in the order of each lane. What a sink refuses becomes a dead letter; what it cannot take now waits in the
+ledger, so that a sink that is away costs neither memory nor anybody's time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections import deque
-from typing import Final, Protocol
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import orjson
 
-from guardrail import clock, lifecycle, notices, settings
-from guardrail.delivery.sinks.file import FileSink
-from guardrail.delivery.sinks.stdout import StdoutSink
+from guardrail import clock, notices
+from guardrail.delivery.keeping import Keeping, Letter, State
+from guardrail.delivery.outbox import Outbox
+from guardrail.delivery.pace import Pace
+from guardrail.delivery.sink import Caps, Item, Result, retry
 from guardrail.errors import ConfigError
 from guardrail.settings import Route, Sink
 
-CAPACITY: Final = 100_000  # lines that wait for one sink
-EXIT_ORDER: Final = 85  # at exit: after the ledger, which may still hand something over
-
-
-class Writable(Protocol):
-    """What a sink is."""
-
-    def write(self, lines: list[bytes]) -> None:
-        """Take whole lines; an error means that they did not all arrive."""
-
-    def close(self) -> None:
-        """Let go of what is open."""
+POLL: Final = 0.2  # seconds between two looks for what other processes have written
+WAIT_TURN: Final = 1.0  # seconds between two looks whether whoever serves the sink is gone
+SAVE_EVERY: Final = 0.2
+TELL_EVERY: Final = 1.0
+LOOK_CLOSED: Final = 10.0  # seconds between two looks for lanes that are done with
+CONFIRM_SECONDS: Final = 120.0  # an item whose arrival is not confirmed for so long is sent again
+POLL_TOKENS: Final = 0.5
+POISON_TRIES: Final = 8  # of one item alone
+POISON_PASSES: Final = 2  # items behind it that arrive meanwhile
+_SCAN: Final = 20_000  # records looked at in one round that a route does not want
 
 
 class Courier:
-    """One sink, its thread, and the lines that wait for it.
+    """The courier of one sink. `step` does one round and never waits, so that tests need no clock of their own.
 
     Args:
-        sink: Where the lines go.
+        sink: As configured.
+        route: What it wants, None for everything.
+        outbox: Where records are read.
+        keeping: Where cursor and dead letters are.
+        own: Says which lane this process writes; for a sink that each process serves itself.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, route: Route | None, outbox: Outbox, keeping: Keeping, own: Callable[[], str | None]) -> None:
         self.sink = sink
-        self._to: Writable = StdoutSink() if sink.path is None else FileSink(sink.path)
-        self._inbox: deque[list[bytes]] = deque()
-        self._waiting = 0  # lines, those in hand included
-        self._ending = False
-        self._changed = threading.Condition(threading.Lock())
-        self._alone = True
-        with contextlib.suppress(RuntimeError):  # an interpreter that is shutting down starts no thread
-            threading.Thread(target=self._serve, name=f"guardrail-sink-{sink.name}", daemon=True).start()
-            self._alone = False
+        self.route = route
+        self._to: Any = sink.kind(sink.address)
+        caps: Caps = getattr(self._to, "caps", Caps())
+        options = sink.address.options
+        self._caps = caps._replace(
+            items=min(caps.items, options["batch"] or caps.items), size=min(caps.size, options["size"] or caps.size)
+        )
+        self._outbox = outbox
+        self._keeping = keeping
+        self._own = own
+        self._pace = Pace(self._caps.items, options["rate"])
+        self._read: dict[str, int] = {}  # number of the last record that was read, by lane
+        self._saved: dict[str, int] = {}
+        self._waiting: list[Item] = []  # read, and not arrived
+        self._tokens: dict[str, list[Item]] = {}  # sent, and not confirmed
+        self._confirm_until = 0.0
+        self._tries: Counter[tuple[str, int]] = Counter()
+        self._since: dict[tuple[str, int], float] = {}
+        self._passed = 0  # items that arrived while the first one was set aside
+        self._done: set[str] = set()
+        self._began = False
+        self._next_save = self._next_tell = self._next_closed = 0.0
+        self._filled_at = 0.0
+        self._state = State()
+        self.sending_since = 0.0  # monotonic; 0 while nothing is being sent
 
-    def put(self, lines: list[bytes]) -> None:
-        """Hand lines over without waiting; what finds no room is left out, and counted."""
-        if self._alone:
-            self._write(lines)
-            return
-        with self._changed:
-            room = max(0, CAPACITY - self._waiting)
-            taken = lines[:room]
-            if taken:
-                self._inbox.append(taken)
-                self._waiting += len(taken)
-                self._changed.notify_all()
-        for _ in range(len(lines) - len(taken)):
-            notices.say(
-                f"sink-{self.sink.name}-full",
-                f"the sink {self.sink.name} is slower than the records come, and was not sent some of them; the ledger has them",
-            )
+    # ── one round ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    def step(self, *, hurry: bool = False) -> float | None:
+        """Do one round.
 
-    def end(self) -> None:
-        """Let the thread end when everything is written, and close the sink."""
-        if self._alone:
-            self._to.close()
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
+        Args:
+            hurry: Send what there is, also where a batch is not full.
 
-    def empty(self, until: float) -> bool:
-        """Wait until a moment (monotonic) for everything to be written; return whether it is."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting, max(0.0, until - clock.now()))
+        Returns:
+            Seconds until the next round is due; None where there is nothing to be done before something new is written.
+        """
+        if not self._caps.per_process and not self._keeping.hold():
+            self._began = False
+            return WAIT_TURN
+        if not self._began:
+            self._begin()
+        now = clock.now()
+        if self._tokens:
+            return self._confirm(now)
+        if now < self._pace.ready:
+            self._tell(now)
+            return self._pace.ready - now
+        more = len(self._waiting) < self._pace.size and self._fill()
+        if not self._waiting:
+            self._save(now, force=not more)
+            self._tell(now)
+            return 0.0 if more else None
+        linger = float(self.sink.address.options["linger"])
+        if linger and not hurry and len(self._waiting) < self._pace.size and now < self._filled_at + linger:
+            self._save(now)
+            return self._filled_at + linger - now
+        self._send(now)
+        self._save(clock.now())
+        self._tell(clock.now())
+        return 0.0
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last try did not work."""
+        return self._pace.failures > 0
 
     def close(self) -> None:
-        """Close what is open, in a forked child; the rest is the parent's."""
-        self._to.close()
+        """Remember how far it came, and let another process go on."""
+        if self._began:
+            with contextlib.suppress(OSError):
+                self._save(clock.now(), force=True)
+                self._tell(clock.now(), force=True)
+        with contextlib.suppress(Exception):
+            self._to.close()
+        self._outbox.close()
+        self._keeping.release()
+        self._began = False
 
-    def _serve(self) -> None:
-        while True:
-            with self._changed:
-                while not self._inbox and not self._ending:
-                    self._changed.wait()
-                if not self._inbox:
-                    break
-                lines = self._inbox.popleft()
-            self._write(lines)
-            with self._changed:
-                self._waiting -= len(lines)
-                self._changed.notify_all()
-        with contextlib.suppress(OSError):
+    def abandon(self) -> None:
+        """In a forked child: leave everything to the parent."""
+        with contextlib.suppress(Exception):
             self._to.close()
 
-    def _write(self, lines: list[bytes]) -> None:
-        try:
-            self._to.write(lines)
-        except Exception as problem:  # noqa: BLE001 - the thread outlives whatever a sink does
-            why = str(problem) if isinstance(problem, ConfigError) else getattr(problem, "strerror", None)
-            notices.say(
-                f"sink-{self.sink.name}",
-                f"the sink {self.sink.name} did not take records ({why or type(problem).__name__}); the ledger has them",
-            )
-
-
-_couriers: Final[dict[Sink, Courier]] = {}
-
-
-def take(lines: list[bytes]) -> None:
-    """Give lines to every sink whose route takes them. Called by the ledger's thread only."""
-    now = settings.current()
-    for sink in [sink for sink in _couriers if now.sinks.get(sink.name) != sink]:
-        _couriers.pop(sink).end()
-    for name, sink in now.sinks.items():
-        route = now.routes.get(name)
-        wanted = lines if route is None else _routed(lines, route)
-        if wanted:
-            found = _couriers.get(sink)
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _begin(self) -> None:
+        self._waiting.clear()
+        self._tokens.clear()
+        if self._caps.per_process:
+            self._read = {}
+        else:
+            found = self._keeping.positions()
             if found is None:
-                found = _couriers[sink] = Courier(sink)
-            found.put(wanted)
+                found = self._first_positions()
+                self._keeping.save(found)
+            self._read = found
+            self._done = self._keeping.done()
+            self._state = self._keeping.state()
+        self._saved = dict(self._read)
+        self._began = True
+
+    def _first_positions(self) -> dict[str, int]:
+        """Say where a sink begins that was never served: with what is owed to it, or with everything."""
+        if self.sink.address.options["start"] == "beginning":
+            return {}
+        return {lane: self._outbox.last(lane) for lane in self._outbox.lanes() if not self._outbox.owes(lane, self.sink.name)}
+
+    def _lanes(self) -> list[str]:
+        if self._caps.per_process:
+            own = self._own()
+            return [] if own is None else [own]
+        return [lane for lane in self._outbox.lanes() if lane not in self._done]
+
+    def _fill(self) -> bool:
+        """Read on, one lane after the other; return whether there may be more."""
+        looked = 0
+        lanes = self._lanes()
+        size = sum(len(item.line) for item in self._waiting)
+        for lane in lanes:
+            while looked < _SCAN and len(self._waiting) < self._pace.size and size < self._caps.size:
+                items, gone = self._outbox.read(lane, self._read.get(lane, 0), self._pace.size - len(self._waiting))
+                if gone:
+                    self._lost(lane, gone)
+                if not items:
+                    break
+                looked += len(items)
+                self._read[lane] = items[-1].seq
+                wanted = items if self.route is None else [item for item in items if _goes(self.route, item)]
+                too_long = [item for item in wanted if len(item.line) > self._caps.item_size]
+                if too_long:
+                    self._bury([(item, "it is longer than the sink takes") for item in too_long])
+                    wanted = [item for item in wanted if len(item.line) <= self._caps.item_size]
+                if wanted and not self._waiting:
+                    self._filled_at = clock.now()
+                self._waiting += wanted
+                size += sum(len(item.line) for item in wanted)
+        if not looked:
+            self._close_lanes(lanes)
+        return looked >= _SCAN
+
+    def _lost(self, lane: str, many: int) -> None:
+        self._read[lane] = self._read.get(lane, 0) + many
+        self._state = self._state._replace(lost=self._state.lost + many)
+        notices.say(
+            f"sink-{self.sink.name}-lost",
+            f"{many} records were pruned from the ledger before the sink {self.sink.name} had them",
+        )
+
+    def _close_lanes(self, lanes: Sequence[str]) -> None:
+        """Leave lanes alone of which everything has arrived and nothing more comes."""
+        now = clock.now()
+        if self._caps.per_process or self._waiting or now < self._next_closed:
+            return
+        self._next_closed = now + LOOK_CLOSED
+        closed = self._outbox.closed()
+        over = [lane for lane in lanes if lane in closed and not self._outbox.read(lane, self._read.get(lane, 0), 1)[0]]
+        if over:
+            self._keeping.finish(over)
+            self._done.update(over)
+            for lane in over:
+                self._read.pop(lane, None)
+                self._saved.pop(lane, None)
+
+    # ── sending ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _batch(self) -> list[Item]:
+        """Return what is sent next: the first items, as many as sink and pace allow."""
+        batch: list[Item] = []
+        size = 0
+        aside = self._aside()
+        for item in self._waiting:
+            if aside is not None and item is aside:
+                continue
+            size += len(item.line)
+            if batch and (len(batch) >= self._pace.size or size > self._caps.size):
+                break
+            batch.append(item)
+        return batch or self._waiting[:1]
+
+    def _aside(self) -> Item | None:
+        """Return the first item where it may be poison: then others are tried before it, to tell it from a sink that is away."""
+        first = self._waiting[0]
+        if self._tries[first.lane, first.seq] < POISON_TRIES or len(self._waiting) <= POISON_PASSES:
+            return None
+        return first
+
+    def _send(self, now: float) -> None:
+        if self._aside_wants_company():
+            self._fill_company()
+        batch = self._batch()
+        for item in batch:
+            self._since.setdefault((item.lane, item.seq), clock.wall())
+        self.sending_since = now
+        try:
+            results = list(self._to.send(batch))
+        except ConfigError as problem:
+            results = [retry(reason=str(problem))] * len(batch)
+        except OSError as problem:
+            results = [retry(reason=problem.strerror or type(problem).__name__)] * len(batch)
+        except Exception as problem:  # noqa: BLE001 - the courier outlives whatever a client's library raises; its text may hold what is secret
+            results = [retry(reason=f"it met an unexpected {type(problem).__name__}")] * len(batch)
+        finally:
+            self.sending_since = 0.0
+        if len(results) != len(batch) or not all(isinstance(each, Result) for each in results):
+            results = [retry(reason="it did not say what became of each record")] * len(batch)
+        self._settle(batch, results)
+
+    def _aside_wants_company(self) -> bool:
+        first = self._waiting[0]
+        return self._tries[first.lane, first.seq] >= POISON_TRIES and len(self._waiting) <= POISON_PASSES
+
+    def _fill_company(self) -> None:
+        """Read a few items behind one that may be poison."""
+        for lane in self._lanes():
+            items, _ = self._outbox.read(lane, self._read.get(lane, 0), POISON_PASSES)
+            if items:
+                self._read[lane] = items[-1].seq
+                self._waiting += [item for item in items if self.route is None or _goes(self.route, item)]
+
+    def _settle(self, batch: Sequence[Item], results: Sequence[Result]) -> None:
+        """Take note of what became of items."""
+        arrived: set[tuple[str, int]] = set()
+        refused: list[tuple[Item, str]] = []
+        again: list[Result] = []
+        for item, result in zip(batch, results, strict=True):
+            key = item.lane, item.seq
+            self._tries[key] += 1
+            if result.kind == "ok":
+                arrived.add(key)
+            elif result.kind == "reject":
+                refused.append((item, result.reason))
+            elif result.kind == "pending":
+                if not self._tokens:
+                    self._confirm_until = clock.now() + CONFIRM_SECONDS
+                self._tokens.setdefault(result.token, []).append(item)
+            else:
+                again.append(result)
+        if refused:
+            self._bury(refused)
+            arrived.update((item.lane, item.seq) for item, _ in refused)
+        self._judge_poison(arrived)
+        if arrived:
+            self._waiting = [item for item in self._waiting if (item.lane, item.seq) not in arrived]
+            for key in arrived:
+                self._tries.pop(key, None)
+                self._since.pop(key, None)
+            self._state = self._state._replace(
+                delivered=self._state.delivered + len(arrived) - len(refused), delivered_at=clock.wall()
+            )
+        if again:
+            self._put_off(again, some=bool(arrived))
+        elif not self._tokens:
+            self._pace.worked(len(batch))
+            self._state = self._state._replace(problem="")
+
+    def _judge_poison(self, arrived: set[tuple[str, int]]) -> None:
+        """Give up an item that alone fails while those behind it arrive."""
+        first = self._waiting[0]
+        key = first.lane, first.seq
+        if key in arrived or self._tries[key] < POISON_TRIES:
+            self._passed = 0
+            return
+        self._passed += len(arrived)
+        if self._passed >= POISON_PASSES:
+            self._passed = 0
+            self._bury([(first, f"it failed {self._tries[key]} times, while others arrived")])
+            arrived.add(key)
+
+    def _put_off(self, again: Sequence[Result], *, some: bool) -> None:
+        refused = any(each.credentials for each in again)
+        after = max((each.after for each in again if each.after is not None), default=None)
+        reason = next((each.reason for each in again if each.reason), "it could not be reached")
+        if some and not refused:
+            self._pace.failures = 0  # it is there, though it did not take everything
+        self._pace.failed(after, refused=refused)
+        if refused:
+            for secret in self.sink.address.secrets():
+                secret.forget()
+            with contextlib.suppress(Exception):
+                self._to.close()
+        self._state = self._state._replace(problem=reason)
+        notices.say(f"sink-{self.sink.name}", f"the sink {self.sink.name} does not take records ({reason}); the ledger has them")
+
+    def _bury(self, letters: Sequence[tuple[Item, str]]) -> None:
+        now = clock.wall()
+        self._keeping.bury(
+            [
+                Letter(
+                    item.lane,
+                    item.seq,
+                    reason,
+                    self._tries[item.lane, item.seq],
+                    self._since.get((item.lane, item.seq), now),
+                    now,
+                )
+                for item, reason in letters
+            ]
+        )
+        self._state = self._state._replace(dead=self._state.dead + len(letters))
+        notices.say(
+            f"sink-{self.sink.name}-dead",
+            f"the sink {self.sink.name} refused records ({letters[0][1]}); `guardrail sink dead {self.sink.name}` lists them",
+        )
+
+    def _confirm(self, now: float) -> float:
+        """Ask what became of what was sent and not confirmed."""
+        tokens = list(self._tokens)
+        try:
+            results = list(self._to.poll(tokens))
+        except Exception as problem:  # noqa: BLE001 - as in `_send`
+            results = [retry(reason=f"it met an unexpected {type(problem).__name__}")] * len(tokens)
+        for token, result in zip(tokens, results, strict=False):
+            if result.kind == "pending" and now < self._confirm_until:
+                continue
+            if result.kind == "retry" and now < self._confirm_until:
+                self._state = self._state._replace(problem=result.reason)
+                continue  # whether it arrived is not known yet: asked again
+            late = retry(reason="its arrival was not confirmed")
+            items = self._tokens.pop(token)
+            for item in items:
+                self._tries[item.lane, item.seq] -= 1  # it is counted once
+            self._settle(items, [late if result.kind in {"pending", "retry"} else result] * len(items))
+        self._save(now)
+        return POLL_TOKENS if self._tokens else 0.0
+
+    # ── remembering ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def _save(self, now: float, *, force: bool = False) -> None:
+        if self._caps.per_process or (not force and now < self._next_save):
+            return
+        arrived = dict(self._read)
+        for item in reversed(self._waiting):
+            arrived[item.lane] = min(arrived.get(item.lane, item.seq), item.seq - 1)
+        changed = {lane: seq for lane, seq in arrived.items() if self._saved.get(lane) != seq}
+        if changed:
+            self._keeping.save(changed)
+            self._saved.update(changed)
+        self._next_save = now + SAVE_EVERY
+
+    def _tell(self, now: float, *, force: bool = False) -> None:
+        if self._caps.per_process or (not force and now < self._next_tell):
+            return
+        self._next_tell = now + TELL_EVERY
+        self._keeping.tell(self._state._replace(breaker=self._pace.breaker, failures=self._pace.failures))
 
 
-def flush(timeout: float) -> bool:
-    """Wait until every sink has what was handed over; return whether all have it, within seconds."""
-    until = clock.now() + timeout
-    return all(courier.empty(until) for courier in list(_couriers.values()))
-
-
-def finish(timeout: float) -> bool:
-    """Flush and close every sink; return whether all took everything in time. Later records open them again."""
-    done = flush(timeout)
-    while _couriers:
-        _couriers.popitem()[1].end()
-    return done
-
-
-def _routed(lines: list[bytes], route: Route) -> list[bytes]:
-    return [line for line in lines if route.takes(orjson.loads(line))]
-
-
-def _in_child() -> None:
-    for found in _couriers.values():
-        found.close()
-    _couriers.clear()
-
-
-lifecycle.after_fork(_in_child)
-lifecycle.at_exit(EXIT_ORDER, finish)
+def _goes(route: Route, item: Item) -> bool:
+    try:
+        return route.takes(orjson.loads(item.line))
+    except orjson.JSONDecodeError:
+        return True  # somebody has changed it: whoever watches the sink should see that

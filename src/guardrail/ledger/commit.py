@@ -212,7 +212,7 @@ class Committer:
             if len(durable) < len(gaps):
                 self.losses.give_back(lost)
                 return self._lane.problem
-            taps.after_write(durable)
+            taps.after_write()
         while self._kept:
             part = list(islice(self._kept, _AT_ONCE))
             lines = self._lane.append([body for body in part if body])
@@ -222,7 +222,7 @@ class Committer:
                 self._file = self._lane.first
             self._release(part, len(lines))
             if lines:
-                taps.after_write(lines)
+                taps.after_write()
                 self._answer()
                 if self._kept:
                     self._chores.sign(self._lane, clock.now())

@@ -15,7 +15,6 @@ from guardrail.errors import AuditUnavailable, ConfigError, GuardrailError
 from guardrail.ledger import blobs, holds, reader, sealing, subjects, writer
 from guardrail.ledger.sealing_key import KeysUnavailable
 from guardrail.ledger.wanted import Wanted
-from guardrail.settings.values import masked
 
 _OWN_SECONDS: Final = 5.0  # for what this process has just recorded
 _DECISIONS: Final = frozenset({"call", "row"})
@@ -209,7 +208,7 @@ class _Traces:
             if isinstance(sinks, dict) and (record.get("host"), record.get("pid")) in self.processes:
                 found |= {str(name): {"to": str(where)} for name, where in sinks.items()}
         for name, sink in self.sinks.items():
-            found[name] = {"to": masked(sink.url), "records": self.taken[name]}
+            found[name] = {"to": sink.address.shown(), "records": self.taken[name]}
         return found
 
 

@@ -15,7 +15,6 @@ from guardrail.ledger.moulds import Moulds
 from guardrail.ledger.queued import Event, Losses
 from guardrail.ledger.record import Key, Sameness, call_body, event_body, sameness
 from guardrail.ledger.surroundings import surroundings
-from guardrail.settings.values import masked
 
 _PLANS: Final = 4_096
 
@@ -87,7 +86,7 @@ class Lines:
             sinks = settings.current().sinks
         except ConfigError:
             return {}
-        return {"sinks": {name: masked(sink.url) for name, sink in sinks.items()}} if sinks else {}
+        return {"sinks": {name: sink.address.shown() for name, sink in sinks.items()}} if sinks else {}
 
     def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> tuple[Sameness, Moulds]:
         """Tell what a plan says of itself; its calls name it by digest."""

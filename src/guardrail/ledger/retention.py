@@ -7,6 +7,7 @@ lane; the manifest's signed line, which names it; then the files of long records
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,6 @@ from guardrail.settings import periods
 
 _OWN_SECONDS: Final = 5.0
 _LATEST: Final = 3  # segments of the own lane in which a record that was written a moment ago is looked for
-_sinks: dict[str, Needed] = {}
 
 
 @dataclass(slots=True)
@@ -59,19 +59,6 @@ class Pruned:
 
 class _Overtaken(Exception):
     """Another process has placed a hold, or pruned, since this was looked at."""
-
-
-def keep_for(name: str, needed: Needed | None) -> None:
-    """Keep what a sink has not had yet.
-
-    Args:
-        name: The sink's.
-        needed: Returns for a home and a lane the first record that the sink still needs, None for none. None: forget the sink.
-    """
-    if needed is None:
-        _sinks.pop(name, None)
-    else:
-        _sinks[name] = needed
 
 
 def in_force() -> tuple[str, float] | None:
@@ -114,6 +101,15 @@ def by_itself(pace: Pace) -> Pruned | None:
     return None if found is None else _prune(*found, {"reason": "retention"}, pace, dry_run=False)
 
 
+def _needed(home: Path) -> Mapping[str, Needed]:
+    """Return what says of each lane from which record on a configured sink has not had it."""
+    if not settings.current().sinks:
+        return {}
+    from guardrail.delivery import status  # noqa: PLC0415 - for those who have sinks
+
+    return status.needed(home)
+
+
 def _period(older_than: str | None) -> tuple[str, float]:
     """Return the period, as it is written, and in seconds."""
     lowest = in_force()
@@ -143,7 +139,7 @@ def _prune(spelled: str, seconds: float, said: dict[str, Any], pace: Pace, *, dr
     writer.flush(_OWN_SECONDS)
     manifest = Manifest(folder)
     found = holds.in_force(manifest)
-    look = Expiry(home, before, holds.Holds(found, home), _sinks, pace)
+    look = Expiry(home, before, holds.Holds(found, home), _needed(home), pace)
     held = _held(manifest)
     for lane in sorted(look.facts):
         with contextlib.nullcontext() if dry_run else keeping.alone(folder, keeping.WORK):

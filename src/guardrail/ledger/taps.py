@@ -31,9 +31,15 @@ def before_write(entries: list[Entry]) -> None:
     _try("logs", _lines_for_people, entries)
 
 
-def after_write(lines: list[bytes]) -> None:
-    """Give durable lines to the sinks."""
-    _try("sinks", _deliver, lines)
+def after_write() -> None:
+    """Tell the sinks' couriers that something new is durable."""
+    try:
+        if settings.current().sinks or "guardrail.delivery.couriers" in sys.modules:
+            from guardrail.delivery import couriers  # noqa: PLC0415 - for those who have sinks
+
+            couriers.ring()
+    except Exception as problem:  # noqa: BLE001 - as in `_try`
+        notices.say("sinks", f"the sinks could not be served ({type(problem).__name__}); the ledger has everything")
 
 
 def _lines_for_people(entries: list[Entry]) -> None:
@@ -42,14 +48,6 @@ def _lines_for_people(entries: list[Entry]) -> None:
         from guardrail.telemetry import logs  # noqa: PLC0415 - structlog is loaded for those who want lines
 
         logs.take(entries, everything=wanted == "all")
-
-
-def _deliver(lines: list[bytes]) -> None:
-    sinks = settings.current().sinks
-    if sinks:
-        from guardrail.delivery import courier  # noqa: PLC0415 - for those who have sinks
-
-        courier.take(lines)
 
 
 def _try(topic: str, tap: Callable[[Any], None], batch: Any) -> None:

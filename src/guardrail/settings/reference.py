@@ -10,7 +10,7 @@ from guardrail.settings.guards import IN_CODE, LATER, OPTIONS, address
 from guardrail.settings.sources import Origin
 from guardrail.settings.state import current
 from guardrail.settings.table import FAMILIES, PREFIX, TABLE, Setting, variable
-from guardrail.settings.values import SecretText, masked
+from guardrail.settings.values import SecretText
 
 
 class Row(NamedTuple):
@@ -35,7 +35,7 @@ def rows() -> list[Row]:
     ]
     sink, route, anchor, guard = FAMILIES
     found += [
-        Row(f"{PREFIX}SINK_{name.upper()}", masked(each.url), now.origin(f"sinks.{name}"), sink.doc)
+        Row(f"{PREFIX}SINK_{name.upper()}", each.address.shown(), now.origin(f"sinks.{name}"), sink.doc)
         for name, each in now.sinks.items()
     ]
     found += [

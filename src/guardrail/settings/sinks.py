@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from guardrail.errors import ConfigError
 from guardrail.settings.values import nearest, text
+
+if TYPE_CHECKING:
+    from guardrail.delivery.address import Address
 
 EVENTS: Final = (
     "call", "row", "beat", "gap", "mode", "ticket", "decision", "feedback", "override", "appeal", "profile", "incident",
@@ -18,7 +20,6 @@ EVENTS: Final = (
 )  # fmt: skip
 FIELDS: Final = ("event", "guard", "mode", "outcome")
 _NAME: Final = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
-_PLEASE_SINK: Final = 'write "stdout:" or "file:///absolute/path.jsonl"; these two are what this release has'
 _PLEASE_ROUTE: Final = 'write "outcome:deferred,refused;guard:loan*": fields are joined by ";", alternatives by ","'
 
 
@@ -28,13 +29,13 @@ class Sink:
 
     Attributes:
         name: Its own name, in lower case.
-        url: As configured.
-        path: The file of a `file:` sink, None for `stdout:`.
+        address: Its URL, taken apart; what is secret in it stays masked.
+        kind: The class that delivers to it.
     """
 
     name: str
-    url: str
-    path: Path | None
+    address: Address
+    kind: type[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +76,11 @@ def sink(name: str, value: object, where: str) -> Sink:
     """Return the sink that a URL means.
 
     Raises:
-        ConfigError: It is neither `stdout:` nor `file:///absolute/path`.
+        ConfigError: There is no such kind of sink, an option is unknown, or the extra that it needs is not installed.
     """
-    from urllib.parse import unquote, urlsplit  # noqa: PLC0415 - only who has such a sink pays for it
+    from guardrail.delivery import schemes  # noqa: PLC0415 - only who has sinks pays for them
 
-    url = text(value, where)
-    if url == "stdout:":
-        return Sink(name, url, None)
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ConfigError(f"{where} is not a URL", hint=_PLEASE_SINK) from None
-    if parts.scheme != "file":
-        raise ConfigError(f"{where} is not a sink that this release has", hint=_PLEASE_SINK)
-    path = text(unquote(parts.path), where)
-    more = parts.netloc not in {"", "localhost"} or parts.query or parts.fragment
-    if more or not path.startswith("/") or path.endswith("/"):
-        raise ConfigError(f"{where} does not name one file by its absolute path", hint=_PLEASE_SINK)
-    return Sink(name, url, Path(path))
+    return Sink(name, *schemes.read(name, value, where))
 
 
 def route(value: object, where: str) -> Route:

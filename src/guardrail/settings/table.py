@@ -124,7 +124,11 @@ TABLE: Final[dict[str, Setting]] = {
 }  # fmt: skip
 
 FAMILIES: Final = (
-    Family("SINK_<NAME>", "sinks", "stdout: · file:///absolute/path", "Where records are also sent."),
+    Family(
+        "SINK_<NAME>", "sinks", "scheme://host/path?option=value",
+        "Where records are also sent; docs/sinks.md lists the schemes. `${file:/path}`, `${env:NAME}` and `${keyring:service/user}`"
+        " stand for secrets. Shown as scheme and host only.",
+    ),
     Family(
         "ROUTE_<NAME>", "routes", "field:pattern,pattern;field:pattern",
         "Which records the sink of that name takes: event, guard, mode and outcome, with * and ?.",
