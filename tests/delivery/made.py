@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import orjson
 
@@ -98,7 +99,7 @@ class ToFile:
             time.sleep(60)
         if how == "refuse":
             return [retry(reason="it refuses")] * len(batch)
-        with open(self.where.path, "ab") as file:
+        with Path(self.where.path).open("ab") as file:
             file.write(b"".join(b"%s %s\n" % (item.id.encode(), item.line) for item in batch))
             file.flush()
         if how == "die":

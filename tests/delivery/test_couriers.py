@@ -34,7 +34,7 @@ def predict(x: int) -> int:
 def program(home: Path, url: str, body: str, **more: str) -> subprocess.Popen[str]:
     """Start a program with a sink."""
     env = {**os.environ, "GUARDRAIL_SINK_OUT": url, "GUARDRAIL_HOME": str(home), **more}
-    text = PROGRAM.format(here=os.path.dirname(__file__), body=body)
+    text = PROGRAM.format(here=str(Path(__file__).parent), body=body)
     return subprocess.Popen([sys.executable, "-c", text], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

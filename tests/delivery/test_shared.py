@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -85,7 +85,7 @@ def test_another_process_takes_over_from_one_that_was_killed(url, tmp_path):
     calls(url, 30)
     program = f"""
 import sys, time
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_shared import courier
 found = courier({url!r})
 found.step()
