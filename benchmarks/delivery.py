@@ -1,6 +1,6 @@
 """What delivery carries and costs: records a second to a local sink; a caller's cost and memory with a sink that is down;
 the way back to zero when it returns.
-"""  # noqa: D205 - one sentence
+"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +30,7 @@ class Switch:
     caps = Caps(items=5_000, size=8_000_000)
     up = True
     arrived = 0
-    last: dict[str, int] = {}
+    last: ClassVar[dict[str, int]] = {}
     disorder = 0
 
     def __init__(self, address: object) -> None:
