@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from guardrail.policies.limit import Limit
     from guardrail.policies.retry import Retry
     from guardrail.policies.review import Review, Trigger
+    from guardrail.review.calibrate import calibrate
     from guardrail.review.ticket import Ticket
     from guardrail.spec import UNSET, ModeName, Options
+    from guardrail.threshold import NoThreshold, Threshold
     from guardrail.using import (
         configure,
         decide,
@@ -90,6 +92,8 @@ _HOMES = {
     "policies.limit": ("Limit",),
     "policies.retry": ("Retry",),
     "policies.review": ("Review", "Trigger"),
+    "threshold": ("NoThreshold", "Threshold"),
+    "review.calibrate": ("calibrate",),
     "review.ticket": ("Ticket",),
     "spec": ("UNSET", "ModeName", "Options"),
     "using": (
@@ -102,9 +106,9 @@ __all__ = [
     "PII", "UNSET", "AccessDenied", "AllowNaN", "AssumptionBroken", "Audit", "AuditUnavailable", "Batch", "Breaker",
     "Budget", "BudgetExceeded", "BusinessId", "Cache", "CircuitOpen", "Confidence", "ConfigError", "Decision",
     "Decorator", "Deferred", "Duration", "Fallback", "Guard", "GuardrailError", "InvalidInput", "InvalidOutput",
-    "Limit", "LimitExceeded", "ModeName", "NotApproved", "Options", "Outcome", "Owner", "PartialBatch", "Prediction",
+    "Limit", "LimitExceeded", "ModeName", "NoThreshold", "NotApproved", "Options", "Outcome", "Owner", "PartialBatch", "Prediction",
     "Principal", "Refused", "Retry", "Review", "ReviewUnavailable", "Rows", "Secret", "Stage", "Stopped", "Subject",
-    "Ticket", "Trigger", "acting_as", "audited", "batch", "budgeted", "cached", "check_deadline", "circuit_broken",
+    "Threshold", "Ticket", "Trigger", "acting_as", "audited", "batch", "budgeted", "cached", "calibrate", "check_deadline", "circuit_broken",
     "confident", "configure", "decide", "feedback", "flush", "guard_of", "guarded", "last_decision", "last_good",
     "limited", "remaining", "retried", "shutdown", "stage", "validated", "warm", "with_options",
 ]  # fmt: skip

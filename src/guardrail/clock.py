@@ -26,6 +26,7 @@ Duration = str | int | float | timedelta
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _TEXT: Final = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(us|ms|s|m|h|d|w)\s*")
+_RATE: Final = re.compile(r"\s*(\d+)\s*/\s*(\d*(?:\.\d+)?\s*(?:ms|s|m|h|d))\s*")
 _PLEASE: Final = 'write "250ms", "10s", "10m", "4h", "30d", a number of seconds or a timedelta'
 
 
@@ -57,3 +58,20 @@ def seconds(duration: Duration, what: str = "duration", *, zero: bool = False) -
     if not 0 <= value < float("inf") or (value == 0 and not zero):
         raise ConfigError(f"{what} must be {'0 or more' if zero else 'more than 0'} and finite", hint=_PLEASE)
     return value
+
+
+def rate(text: object, what: str = "rate") -> tuple[int, float]:
+    """Return how many in how many seconds a rate allows: "100/s" is (100, 1.0).
+
+    Args:
+        text: As a person writes it.
+        what: What to call it in an error.
+
+    Raises:
+        ConfigError: It is no rate.
+    """
+    match = _RATE.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match[1]) < 1:
+        raise ConfigError(f"{what} is no rate", hint='write "100/s", "5/m", "1000/h" or "10/30s"')
+    unit = match[2]
+    return int(match[1]), seconds(unit if unit[0].isdigit() or unit[0] == "." else f"1{unit}", what)

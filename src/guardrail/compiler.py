@@ -299,7 +299,8 @@ class Assembly:
             if memory is None:
                 memory = self.guard.parts["memory"] = Memory(Rows(MEMORY_ROWS, MEMORY_BYTES))
             keepers.append(memory.keep)
-        return Gate(at_least, fallback, memory, review)
+        confidence: Confidence | None = self.get("confidence")
+        return Gate(at_least, fallback, memory, review, None if confidence is None else confidence.expires)
 
     def _caching(self, keepers: list[Callable[[Call], None]]) -> list[Any]:
         option = self.get("cache")

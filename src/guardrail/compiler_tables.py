@@ -99,7 +99,13 @@ class TableAssembly(Assembly):
         )
         at_least = None if confidence is None else confidence.at_least
         known = self._gate(at_least, review, [])
-        gate = RowsGate(at_least, self.get("fallback"), None if known is None else known.memory, review)
+        gate = RowsGate(
+            at_least,
+            self.get("fallback"),
+            None if known is None else known.memory,
+            review,
+            None if confidence is None else confidence.expires,
+        )
         gate.plan, gate.place = plan, place
         whole, output = self._outputs(item, predicts=predicts)
         return Job(

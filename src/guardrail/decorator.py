@@ -22,6 +22,7 @@ from guardrail.policies.confidence import Confidence
 from guardrail.policies.limit import Limit
 from guardrail.policies.retry import Retry
 from guardrail.spec import Given, Options, check
+from guardrail.threshold import NoThreshold, Threshold
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,7 +103,7 @@ def circuit_broken(breaker: Breaker | None = None, /) -> Decorator:
     return _short(breaker=True if breaker is None else breaker)  # type: ignore[no-any-return]
 
 
-def confident(at_least: float | Confidence, /) -> Decorator:
+def confident(at_least: float | Confidence | Threshold | NoThreshold, /) -> Decorator:
     """Send unsure answers to people. Short for `guarded(confidence=at_least)`."""
     return _short(confidence=at_least)  # type: ignore[no-any-return]
 

@@ -19,6 +19,7 @@ from guardrail.policies.fallback import Fallback, last_good
 from guardrail.policies.limit import Limit
 from guardrail.policies.retry import Retry
 from guardrail.policies.review import Review
+from guardrail.threshold import NoThreshold, Threshold
 
 ModeName = str
 MODES: Final = ("enforce", "observe", "off", "killed")
@@ -52,7 +53,7 @@ class Options(TypedDict, total=False):
     retry: int | Retry | Any | None
     breaker: bool | Breaker | None
     limit: int | Limit | None
-    confidence: float | Confidence | None
+    confidence: float | Confidence | Threshold | NoThreshold | None
     review: str | Review | None
     fallback: Any
     mode: ModeName
@@ -198,6 +199,8 @@ def check_together(spec: Mapping[str, Given], kind: str, guard: str) -> None:
     review: Review | None = get(spec, "review")
     fallback: Fallback | None = get(spec, "fallback")
     confidence: Confidence | None = get(spec, "confidence")
+    if confidence is not None:
+        confidence.check_version(get(spec, "version"), guard)
     if stream:
         for name in STREAMS_LACK:
             if get(spec, name):

@@ -20,7 +20,7 @@ from guardrail.errors import BudgetExceeded, ConfigError, LimitExceeded
 from guardrail.policies.by_key import ByKey
 from guardrail.policies.limit import Limit, Limiting
 from guardrail.policies.permits import Permits
-from guardrail.policies.rate import Rate, parse
+from guardrail.policies.rate import Rate
 
 
 def limiting(*args, **options):
@@ -101,7 +101,7 @@ def test_wrong_fields_are_refused_when_built(options):
 )
 def test_rates_are_written_as_people_say_them(text, meaning):
     """A count, a slash, and a unit or a duration."""
-    assert parse(text) == meaning
+    assert clock.rate(text) == meaning
 
 
 def test_the_option_is_a_value():

@@ -52,19 +52,10 @@ def choice(*words: str) -> Callable[[str, str], str]:
     return parse
 
 
-def _rate(word: str, where: str) -> tuple[int, float]:
-    from guardrail.policies.rate import parse  # noqa: PLC0415 - only who limits a sink pays for it
-
-    try:
-        return parse(word)
-    except ConfigError as problem:
-        raise ConfigError(f"{where} is not a rate", hint='write "100/s" or "30/m"') from problem
-
-
 COMMON: Final[Mapping[str, Option]] = {
     "batch": Option(count(100_000), None, "the most records of one request"),
     "size": Option(count(2**30), None, "the most bytes of one request, before compression"),
-    "rate": Option(_rate, None, 'the most records sent, as "100/s"'),
+    "rate": Option(clock.rate, None, 'the most records sent, as "100/s"'),
     "timeout": Option(clock.seconds, 10.0, "how long one request may take"),
     "linger": Option(clock.seconds, 0.0, "how long a batch that is not full is waited for"),
     "start": Option(

@@ -10,6 +10,7 @@ from guardrail.call import Call
 from guardrail.decision import Prediction
 from guardrail.errors import ConfigError
 from guardrail.policies.options import Frozen
+from guardrail.threshold import UNBOUND, NoThreshold, Threshold
 
 NAN: Final = float("nan")
 SUM_TOLERANCE: Final = 1e-3  # how far from 1 the entries of a probability vector may add up
@@ -20,31 +21,44 @@ class Confidence(Frozen):
     """How sure the function must be, and where that is read.
 
     Args:
-        at_least: The threshold in [0, 1]; None only reads the confidence, for the record.
+        at_least: The threshold: a number in [0, 1], or what `calibrate` returned, which is refused when it is stale; a `NoThreshold`
+            defers everything. None only reads the confidence, for the record.
         of: Where the confidence stands: a callable on the answer, or the name of its key or attribute. Without it, it is read
             from a `Prediction`, a pair `(value, float)`, a key or attribute named `confidence`, or a vector of two or more
             probabilities (its maximum). A `score` or a `probability` needs `of`: 0.03 may be a sure no.
         max_width: For intervals; comes with calibration in a later release.
 
     Raises:
-        ConfigError: The threshold is outside [0, 1], or `of` is of another type.
+        ConfigError: The threshold is outside [0, 1] or has expired, or `of` is of another type.
+
+    Attributes:
+        at_least: The number that must be reached; infinity where nothing passes.
+        threshold: What `calibrate` returned, if it came from there.
     """
 
-    __slots__ = ("at_least", "of")
+    __slots__ = ("at_least", "of", "threshold")
 
     at_least: float | None
+    threshold: Threshold | NoThreshold | None
     of: Callable[[Any], float] | str | None
 
     def __init__(
         self,
-        at_least: float | None = None,
+        at_least: float | Threshold | NoThreshold | None = None,
         *,
         of: Callable[[Any], float] | str | None = None,
         max_width: float | None = None,
     ) -> None:
         if max_width is not None:
             raise ConfigError("max_width needs conformal intervals, which are not in this release", hint="leave it out")
-        if at_least is not None:
+        threshold = at_least if isinstance(at_least, Threshold | NoThreshold) else None
+        if isinstance(at_least, NoThreshold):
+            at_least = math.inf
+        elif isinstance(at_least, Threshold):
+            if at_least.stale:
+                raise ConfigError("the threshold has expired", hint="calibrate it anew, on cases as they are now")
+            at_least = at_least.at_least
+        elif at_least is not None:
             if isinstance(at_least, bool) or not isinstance(at_least, int | float):
                 raise ConfigError(f"confidence is of type {type(at_least).__name__}", hint="write a number in [0, 1], as 0.8")
             at_least = float(at_least)
@@ -54,16 +68,41 @@ class Confidence(Frozen):
             raise ConfigError(
                 f"Confidence(of=...) is of type {type(of).__name__}", hint='write of="score" or of=lambda answer: answer.score'
             )
-        self._set(at_least=at_least, of=of)
+        self._set(at_least=at_least, of=of, threshold=threshold)
 
     @classmethod
     def of_option(cls, option: Any) -> Confidence | None:
         """Return the object behind the option `confidence=`: a number, an object or None."""
         if option is None or isinstance(option, cls):
             return option
-        if isinstance(option, bool) or not isinstance(option, int | float):
+        if isinstance(option, bool) or not isinstance(option, int | float | Threshold | NoThreshold):
             raise ConfigError(f"confidence is of type {type(option).__name__}", hint="write confidence=0.8 or Confidence(...)")
         return cls(option)
+
+    def but(self, **fields: Any) -> Confidence:
+        """Return the same with some fields changed; a calibrated threshold is kept as what it is."""
+        if "at_least" not in fields and self.threshold is not None:
+            fields["at_least"] = self.threshold
+        return super().but(**fields)
+
+    def check_version(self, version: str | None, guard: str) -> None:
+        """Refuse a threshold that was calibrated for another version of the model.
+
+        Raises:
+            ConfigError: It was.
+        """
+        bound = getattr(self.threshold, "version", UNBOUND)
+        if bound not in {UNBOUND, version}:
+            raise ConfigError(
+                f"the threshold was calibrated for another version of the model than {version or 'an unnamed one'}",
+                guard=guard, policy="confidence", hint="calibrate it for this one; a threshold says nothing of other models",
+            )  # fmt: skip
+
+    @property
+    def expires(self) -> float | None:
+        """When the threshold ends, in seconds since the epoch; None for never."""
+        until = getattr(self.threshold, "expires", None)
+        return None if until is None else until.timestamp()
 
 
 class Reading:

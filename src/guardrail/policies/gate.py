@@ -5,6 +5,7 @@ The one table of how a call ends (see `docs/endings.md`) is `trigger_of` and `Ga
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from guardrail import clock, notices
@@ -54,13 +55,22 @@ class Gate:
 
     Args:
         at_least: The threshold, None where there is none.
+        expires: When it ends, in seconds since the epoch; from then on nothing is sure enough. None for never.
         fallback: What the caller gets instead.
         memory: The latest good answers, where the fallback wants them.
         review: Which cases go to people.
     """
 
-    def __init__(self, at_least: float | None, fallback: Fallback | None, memory: Memory | None, review: Review | None) -> None:
+    def __init__(
+        self,
+        at_least: float | None,
+        fallback: Fallback | None,
+        memory: Memory | None,
+        review: Review | None,
+        expires: float | None = None,
+    ) -> None:
         self.at_least = at_least
+        self.expires = expires
         self.rungs = () if fallback is None else fallback.rungs
         self.memory = memory
         self.review = review
@@ -78,12 +88,25 @@ class Gate:
             except engine.StoreError as problem:  # the first case finds out too, and has the spool
                 notices.say("store", str(problem))
 
+    @property
+    def stale(self) -> bool:
+        """Whether the threshold has expired."""
+        return self.expires is not None and clock.wall() >= self.expires
+
+    def why_low(self, sure: float | None) -> str:
+        """Return why an answer is not sure enough."""
+        if self.at_least == math.inf:
+            return "no threshold is certified"
+        if self.stale:
+            return "the threshold has expired"
+        return f"confidence {sure:.3g} is below {self.at_least:.3g}"
+
     def leave(self, call: Call) -> Asks | None:
         """Let a sure answer pass; it passes only if `confidence >= at_least` is True, so NaN is low."""
         error = call.error
         if error is None:
             sure = call.confidence
-            if self.at_least is None or (sure is not None and self.at_least <= sure <= 1.0):
+            if self.at_least is None or (sure is not None and self.at_least <= sure <= 1.0 and not self.stale):
                 return None
             return self.recover(call, "low")
         trigger = trigger_of(error)
@@ -97,7 +120,7 @@ class Gate:
         error = call.error
         review = self.review if trigger in self.on else None
         if trigger == "low":
-            call.reasons = (*call.reasons, f"confidence {call.confidence:.3g} is below {self.at_least:.3g}")
+            call.reasons = (*call.reasons, self.why_low(call.confidence))
         provisional = MISSING if error is not None else call.result
         rungs = self.rungs if trigger != "invalid" else ()
         ticket: Any = None

@@ -11,7 +11,7 @@ from guardrail.call import Call, acting
 from guardrail.errors import BudgetExceeded, ConfigError, LimitExceeded
 from guardrail.policies.options import Frozen, is_whole
 from guardrail.policies.permits import Permits
-from guardrail.policies.rate import Rate, parse
+from guardrail.policies.rate import Rate
 
 
 class Limit(Frozen):
@@ -52,7 +52,7 @@ class Limit(Frozen):
                 hint="write limit=8; to stop every call use the kill switch",
             )
         if rate is not None:
-            parse(rate)
+            clock.rate(rate, "the rate of limit")
         if per not in ("all", "principal", "tenant"):
             raise ConfigError("Limit(per=...) is unknown", hint='write "all", "principal" or "tenant"')
         self._set(concurrency=concurrency, rate=rate, wait=clock.seconds(wait, "wait of limit", zero=True), per=per)

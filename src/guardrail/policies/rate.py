@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import clock
-from guardrail.errors import ConfigError
 from guardrail.policies.by_key import ByKey
 
 if TYPE_CHECKING:
     from guardrail.policies.limit import Limit
 
-_TEXT: Final = re.compile(r"\s*(\d+)\s*/\s*(\d*(?:\.\d+)?\s*(?:ms|s|m|h|d))\s*")
 _ROUNDING: Final = 1e-6  # share of the interval that is taken for nought
-
-
-def parse(rate: object) -> tuple[int, float]:
-    """Return how many calls in how many seconds a rate allows: "100/s" is (100, 1.0).
-
-    Raises:
-        ConfigError: It is no rate.
-    """
-    match = _TEXT.fullmatch(rate) if isinstance(rate, str) else None
-    if match is None or int(match[1]) < 1:
-        raise ConfigError("the rate of limit is no rate", hint='write rate="100/s", "5/m", "1000/h" or "10/30s"')
-    unit = match[2]
-    return int(match[1]), clock.seconds(unit if unit[0].isdigit() or unit[0] == "." else f"1{unit}", "the period of a rate")
 
 
 class _Bucket:
@@ -47,7 +31,7 @@ class Rate:
     """
 
     def __init__(self, option: Limit) -> None:
-        count, period = parse(option.rate or "")
+        count, period = clock.rate(option.rate or "")
         self.text = option.rate
         self.interval = period / count
         self._slack = self.interval * (count - 1)

@@ -35,7 +35,7 @@ class RowsGate(Gate):
 
     def is_low(self, sure: float | None) -> bool:
         """Return whether an answer is not sure enough; NaN is low."""
-        return self.at_least is not None and not (sure is not None and self.at_least <= sure <= 1.0)
+        return self.at_least is not None and not (sure is not None and self.at_least <= sure <= 1.0 and not self.stale)
 
     def recover_rows(self, call: Call, state: State, trouble: Mapping[int, str | None]) -> Asks:
         """Take each row in trouble to the fallback, to a person, or leave it its error.
@@ -48,7 +48,7 @@ class RowsGate(Gate):
         call.deadline, call.until = call.last_moment or call.deadline, None
         for at, trigger in trouble.items():
             if trigger == "low":
-                state.remark(at, f"confidence {state.sure[at]:.3g} is below {self.at_least:.3g}")
+                state.remark(at, self.why_low(state.sure[at]))
         left = [at for at, trigger in trouble.items() if trigger not in (None, "invalid")] if self.rungs else []
         ended: dict[int, Unanswered] = {}
         if left:
