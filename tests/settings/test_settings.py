@@ -527,3 +527,25 @@ def test_events_are_those_of_the_ledger() -> None:
     for kind in set(EVENTS) - {"call", "row"}:
         assert writer.event(kind, fields={})
     assert {"call", "row"} <= set(EVENTS)
+
+
+def test_secrets_are_referred_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a shared store's URL and an anchor's as in a sink's, and what is referred to is in no text of the settings."""
+    (tmp_path / "password").write_text("hunter2\n")
+    monkeypatch.setenv("GUARDRAIL_CACHE_URL", f"redis://:${{file:{tmp_path}/password}}@h:6379/0")
+    monkeypatch.setenv("GUARDRAIL_SERVICE", "s")
+    monkeypatch.setenv("BUCKET", "a-bucket")
+    monkeypatch.setenv("GUARDRAIL_ANCHOR_FAR", "s3://${env:BUCKET}/p")
+    now = settings.current()
+    assert now.cache_url is not None
+    assert now.cache_url.reveal() == "redis://:hunter2@h:6379/0"
+    assert now.anchors["far"].url.reveal() == "s3://a-bucket/p"
+    assert "hunter2" not in repr(now) + repr(settings.rows())
+
+
+def test_a_reference_to_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the variable that holds it, without its value."""
+    monkeypatch.setenv("GUARDRAIL_CACHE_URL", "redis://:${file:/nowhere/at/all}@h:6379/0")
+    monkeypatch.setenv("GUARDRAIL_SERVICE", "s")
+    with pytest.raises(ConfigError, match="GUARDRAIL_CACHE_URL refers to cannot be read"):
+        settings.current()

@@ -83,6 +83,10 @@ nearest one that does. `guardrail doctor` shows what is in force and where each 
 Every variable may be given as a file: `GUARDRAIL_CACHE_URL_FILE=/run/secrets/cache` reads the value from that file,
 less its last line break. Giving both is an error.
 
+In `DATABASE_URL`, `CACHE_URL`, `ANCHOR_…` and `SINK_…` a part may stand for a secret: `${file:/run/secrets/password}`, `${env:PASSWORD}`
+or `${keyring:service/user}` (extra `keyring`). A sink follows it where it is used, so that what was rotated is read again; the others
+follow it once, at the start.
+
 """
 
 _TAIL = """\

@@ -16,6 +16,7 @@ from guardrail.errors import ConfigError
 from guardrail.settings.anchors import Anchor, anchor
 from guardrail.settings.folder import default, file_system, make, nearest_toml, temporary, under_pytest
 from guardrail.settings.guards import address, parse
+from guardrail.settings.secrets import Secret
 from guardrail.settings.sinks import Route, Sink, route, sink
 from guardrail.settings.sources import Given, GuardKey, Origin, Source, from_configure, from_environment, from_toml
 from guardrail.settings.table import TABLE, variable
@@ -280,7 +281,7 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
         plain["service"] = Given(otel_service, "OTEL_SERVICE_NAME", "environment")
     values: dict[str, Any] = {name: setting.default for name, setting in TABLE.items()}
     for name, given in plain.items():
-        values[name] = TABLE[name].parse(given.value, given.where)
+        values[name] = TABLE[name].parse(_followed(given) if TABLE[name].secret else given.value, given.where)
         origins[name] = given.origin
     shared = next((name for name in ("database_url", "cache_url") if values[name] is not None), None)
     if shared is not None and values["service"] is None:
@@ -304,7 +305,7 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
     kept: dict[str, Anchor] = {}
     for source in sources:
         for name, given in source.anchors.items():
-            kept[name] = anchor(name, given.value, given.where)
+            kept[name] = anchor(name, _followed(given), given.where)
             origins[f"anchors.{name}"] = given.origin
     options = tuple(
         GuardOption(key, parse(key.option, each.value, each.where, in_code=each.origin == "configure()"), each.origin, each.where)
@@ -319,6 +320,11 @@ def _build(sources: list[Source], otel_service: str) -> Settings:
         origins=MappingProxyType(origins),
         guard_options=options,
     )
+
+
+def _followed(given: Given) -> object:
+    """Return a value with what its references to secrets stand for."""
+    return Secret(given.value, given.where).reveal() if isinstance(given.value, str) else given.value
 
 
 def _is_kill(name: str, plain: Mapping[str, Given]) -> bool:
