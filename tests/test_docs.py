@@ -13,6 +13,7 @@ import sys
 import textwrap
 import tomllib
 import types
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ import guardrail
 from guardrail import errors, registry
 from guardrail.cli.app import build
 from guardrail.decision import Outcome
+from guardrail.delivery import schemes
+from guardrail.delivery.address import COMMON
 from guardrail.ledger import schema
 from guardrail.policies.options import Frozen
 from guardrail.policies.review import TRIGGERS
@@ -207,9 +210,38 @@ def test_every_link_leads_somewhere(page):
 
 
 def test_the_index_leads_to_every_page():
-    """Nothing in docs/ is out of reach."""
-    linked = {(DOCS / target).resolve() for target in re.findall(r"\]\(([^)#\s]+\.md)", prose(DOCS / "index.md"))}
+    """Nothing in docs/ is out of reach: from the index, or from the page that tells of all sinks."""
+    linked = {
+        (DOCS / target).resolve()
+        for page in ("index.md", "sinks.md")
+        for target in re.findall(r"\]\(([^)#\s]+\.md)", prose(DOCS / page))
+    }
     assert {page for page in PAGES if page.is_relative_to(DOCS)} - {DOCS / "index.md"} <= linked
+
+
+@pytest.mark.parametrize("kind", sorted({each.place for each in schemes.SCHEMES.values()}))
+def test_the_page_of_a_sink_lists_its_options(kind):
+    """All that it has besides those of every sink, and no others."""
+    module, _, name = kind.partition(":")
+    options = set(getattr(import_module(module), name).OPTIONS)
+    text = (DOCS / "sinks" / f"{module.rpartition('.')[2]}.md").read_text(encoding="utf-8")
+    table = text.partition("| option | default | meaning |\n")[2].partition("\n\n")[0]
+    listed = {word for line in table.splitlines()[1:] for word in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert listed == options
+
+
+def test_the_page_of_all_sinks_lists_every_scheme_and_common_option():
+    """With the extra that it needs."""
+    text = (DOCS / "sinks.md").read_text(encoding="utf-8")
+    assert {word for word in re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)} == set(COMMON)
+    for scheme, known in schemes.SCHEMES.items():
+        line = next(
+            line
+            for line in text.splitlines()
+            if line.startswith("|") and f"(sinks/{known.place.split(':')[0].split('.')[-1]}.md)" in line
+        )
+        assert f"`{scheme}:`" in line or scheme.endswith("+http"), scheme
+        assert known.extra is None or f"`{known.extra[0]}`" in line, scheme
 
 
 # ── names ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -222,6 +254,11 @@ def parameters(thing):
         return inspect.signature(thing).parameters
     except (TypeError, ValueError):
         return {}
+
+
+def sink_options(scheme):
+    module, _, name = scheme.place.partition(":")
+    return getattr(import_module(module), name).OPTIONS
 
 
 def known_keywords():
@@ -240,6 +277,8 @@ def known_keywords():
         "routes",
         "guards",
         "anchors",
+        *COMMON,
+        *(name for each in schemes.SCHEMES.values() for name in sink_options(each)),
         *(name for thing in things for name in parameters(thing)),
     }
 

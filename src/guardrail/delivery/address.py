@@ -75,7 +75,7 @@ class Address:
         where: What an error calls the setting.
         url: As configured, masked in every text; its parts are below.
         scheme: In lower case, with what stands behind a `+`.
-        host: Without the port; "" where there is none.
+        host: Without the port; "" where there is none; where several are listed, all of them with their ports.
         port: None where there is none.
         path: Without escapes, with its first slash.
         user: None where there is none.
@@ -147,7 +147,8 @@ def address(name: str, value: object, where: str, options: Mapping[str, Option],
 
     try:
         parts = urlsplit(marked)
-        port = parts.port
+        hosts = parts.netloc.rpartition("@")[2]
+        port = None if "," in hosts else parts.port
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise ConfigError(f"{where} is not a URL", hint=please) from None
@@ -175,6 +176,6 @@ def address(name: str, value: object, where: str, options: Mapping[str, Option],
         return None if not part else Secret(whole(unquote(part)), f"{where}: {what}")
 
     return Address(
-        name, where, url, parts.scheme.lower(), whole(parts.hostname or ""), port, whole(unquote(parts.path)),
+        name, where, url, parts.scheme.lower(), whole(hosts if "," in hosts else parts.hostname or ""), port, whole(unquote(parts.path)),
         secret(parts.username, "user"), secret(parts.password, "password"), values, frozenset(given),
     )  # fmt: skip

@@ -1,0 +1,145 @@
+"""Produces records to a Kafka topic, idempotently, with the lane as the key: one lane's records stay in one partition, in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import orjson
+
+from guardrail import clock
+from guardrail.delivery.address import Address, Option, choice
+from guardrail.delivery.plain import kind, parsed
+from guardrail.delivery.sink import Caps, Item, Result, ok, reject, retry
+from guardrail.errors import ConfigError
+from guardrail.settings.values import text
+
+_TOPIC: Final = re.compile(r"/[A-Za-z0-9._-]{1,249}")
+_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_GRACE: Final = 0.5  # seconds after a message's own time in which librdkafka tells of it
+
+
+class KafkaSink:
+    """The sink of `kafka://broker-1,broker-2:9092/topic` and, over TLS, of `kafka+tls://…`.
+
+    Args:
+        address: Where, with options.
+
+    Raises:
+        ConfigError: The URL does not say brokers and topic, or would send a password in plain text.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "sasl": Option(choice(*_MECHANISMS), "SCRAM-SHA-512", "how user and password are proven"),
+        "ca": Option(text, None, "the file with the certificate of the brokers' authority"),
+        "compression": Option(choice("none", "gzip", "lz4", "zstd", "snappy"), "lz4", "of a batch"),
+    }
+    caps = Caps(items=2_000, size=4_000_000, item_size=900_000)
+
+    def __init__(self, address: Address) -> None:
+        if not address.host or not _TOPIC.fullmatch(address.path):
+            raise ConfigError(f"{address.where} does not say brokers and topic", hint='write "kafka://broker:9092/topic"')
+        loopback = address.host in {"localhost", "127.0.0.1", "::1"}
+        if address.password is not None and address.scheme == "kafka" and not loopback and not address.options["insecure"]:
+            raise ConfigError(f"{address.where} would send a password in plain text", hint="write kafka+tls://")
+        self._address = address
+        self._topic = address.path[1:]
+        self._producer: Any = None
+
+    def send(self, batch: Sequence[Item]) -> list[Result]:
+        """Produce a batch and wait for what becomes of each message."""
+        from confluent_kafka import KafkaException  # noqa: PLC0415 - an extra
+
+        results: list[Result] = [retry(reason="Kafka did not confirm it in time")] * len(batch)
+        producer = self._made()
+
+        def told(place: int) -> Any:
+            def tell(error: Any, _: Any) -> None:
+                results[place] = ok if error is None else _result(error)
+
+            return tell
+
+        for place, item in enumerate(batch):
+            headers = [("id", item.id.encode()), ("kind", kind(parsed(item)).encode())]
+            try:
+                producer.produce(self._topic, value=item.line, key=item.lane.encode(), headers=headers, on_delivery=told(place))
+            except KafkaException as problem:  # one that is too long is known before it is sent
+                results[place] = _result(problem.args[0])
+            except BufferError:
+                break  # the rest is sent again
+        left = producer.flush(self._address.timeout + _GRACE)
+        if left or any(each.kind == "retry" for each in results):
+            self._drop()  # what is left in its queue is sent again by another one, and must not arrive beside that
+        return results
+
+    def probe(self) -> str:
+        """Produce a record that says what it is.
+
+        Raises:
+            OSError: It was not confirmed.
+        """
+        test = orjson.dumps({"event": "test", "sink": self._address.name, "text": "a test record of guardrail"})
+        (result,) = self.send([Item("test", int(clock.wall() * 1e6), test)])
+        if result.kind != "ok":
+            raise OSError(5, result.reason)
+        return f"the topic {self._topic} takes a test record"
+
+    def close(self) -> None:
+        """Let the producer go; nothing waits in it between two batches."""
+        self._drop()
+
+    def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
+            producer.poll(0)
+
+    def _made(self) -> Any:
+        if self._producer is None:
+            from confluent_kafka import Producer  # noqa: PLC0415 - an extra
+
+            where = self._address
+            milliseconds = int(where.timeout * 1000)
+            brokers = ",".join(each if ":" in each else f"{each}:{where.port or 9092}" for each in where.host.split(","))
+            settings: dict[str, Any] = {
+                "bootstrap.servers": brokers, "client.id": "guardrail", "enable.idempotence": True, "acks": "all", "linger.ms": 5,
+                "message.timeout.ms": milliseconds, "socket.timeout.ms": max(10, milliseconds), "compression.type": where.options["compression"],
+                "message.max.bytes": 1_000_000, "log_level": 0, "logger": _Quiet(), "error_cb": lambda _: None,
+                "reconnect.backoff.max.ms": 1_000, "socket.connection.setup.timeout.ms": max(1_000, milliseconds),
+            }  # fmt: skip
+            tls = where.scheme == "kafka+tls"
+            if tls:
+                settings["enable.ssl.certificate.verification"] = not where.options["insecure"]
+                if where.options["ca"] is not None:
+                    settings["ssl.ca.location"] = where.options["ca"]
+            if where.user is not None and where.password is not None:
+                settings |= {
+                    "sasl.mechanism": where.options["sasl"], "sasl.username": where.user.reveal(), "sasl.password": where.password.reveal(),
+                }  # fmt: skip
+            sasl = where.password is not None
+            settings["security.protocol"] = {(0, 0): "PLAINTEXT", (1, 0): "SSL", (0, 1): "SASL_PLAINTEXT", (1, 1): "SASL_SSL"}[
+                tls, sasl
+            ]
+            self._producer = Producer(settings)
+        return self._producer
+
+
+class _Quiet:
+    """Takes librdkafka's log lines, which name hosts and users: what matters of them comes back with each message."""
+
+    def log(self, *_: Any, **__: Any) -> None:
+        """Leave it out."""
+
+
+def _result(error: Any) -> Result:
+    from confluent_kafka import KafkaError  # noqa: PLC0415 - an extra
+
+    name = error.name()
+    if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD}:
+        return reject(f"Kafka does not take it ({name})")
+    refused = {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION,  # noqa: SLF001 - its way of naming
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+    }  # fmt: skip
+    return retry(reason=f"Kafka does not take it ({name})", credentials=error.code() in refused)
