@@ -165,7 +165,7 @@ class Tree:
             nodes, self.levels[at] = self.levels[at] + nodes, b""
             if len(nodes) % 64:
                 nodes, self.levels[at] = nodes[:-32], nodes[-32:]
-            nodes = b"".join([sha256(b"\1%b" % nodes[i : i + 64]).digest() for i in range(0, len(nodes), 64)])
+            nodes = b"".join([sha256(b"\1" + nodes[i : i + 64]).digest() for i in range(0, len(nodes), 64)])
             at += 1
 
     def root(self, more: bytes = b"") -> bytes:
@@ -583,9 +583,8 @@ class Scan:
 
     def _in_order(self, lines: list[bytes], links: bytes) -> bool:
         """Tell whether each line has the next number and names the leaf before it. The head is spelled in one way only."""
-        word, at = ("n", 7) if self.lane is None else ("seq", 51)  # behind {"v":1, and {"v":1,"id":"…",
-        text, first = links.hex(), self.next
-        heads = [f'"{word}":{first + i},"prev":"{text[64 * i : 64 * i + 64]}"'.encode() for i in range(len(lines))]
+        head, at = (b'"n":%d,"prev":"%b"', 7) if self.lane is None else (b'"seq":%d,"prev":"%b"', 51)  # behind {"v":1,"id":"…",
+        heads = [head % each for each in enumerate(links.hex(" ", 32).encode().split(), self.next)]
         return all(map(bytes.startswith, lines, heads, itertools.repeat(at)))
 
     def _accept(self, lines: list[bytes], leaves: bytes) -> None:
