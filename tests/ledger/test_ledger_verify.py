@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from written import LEDGER, Book, Key, leaf, moment, note, root
 
 from guardrail.ledger import verify as verifier
+from guardrail.ledger.selfcheck import Part
 from guardrail.ledger.verify import Files, Run, Source, notes_in, verify
 
 A, B, C = (f"20260301T00000000000{n}Z-host-{n}-aa" for n in (1, 2, 3))
@@ -769,17 +770,17 @@ def test_a_run_can_be_spread_over_time(tmp_path):
     made.lane(A, [400, 300], each=100)
     run = Run(Files(str(made.write(tmp_path))))
     assert sum(run.steps()) > 100_000
-    assert run.report().code == 0
+    assert run.report.code == 0
 
 
 def test_only_the_newest_segments():
     """What was before is taken from the stored hashes, which the roots vouch for."""
     made = book()
-    run = Run(Memory(made.files), newest=True)
+    run = Part(Memory(made.files), newest=True)
     list(run.steps())
-    assert run.report().findings == []
-    assert [each.records for each in run.report().lanes] == [9, 2, 2]
+    assert run.report.findings == []
+    assert [each.records for each in run.report.lanes] == [9, 2, 2]
     files = swap(made.files, f"{B}/{7:020d}.jsonl", b'"call"', b'"gap!"')
-    run = Run(Memory(files), newest=True)
+    run = Part(Memory(files), newest=True)
     list(run.steps())
-    assert [each[:3] for each in run.report().findings] == [(1, "altered", B)]
+    assert [each[:3] for each in run.report.findings] == [(1, "altered", B)]

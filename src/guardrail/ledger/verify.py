@@ -1,5 +1,5 @@
-# ruff: noqa: PTH110, PTH112, PTH114, PTH116, PTH118, PTH123, PTH208, T201, PLR2004
-# (names may be hostile and many: os and no pathlib; a command prints; a format has numbers)
+# ruff: noqa: PTH110, PTH112, PTH114, PTH116, PTH118, PTH123, PTH208, T201, PLR2004, D102
+# (names may be hostile and many: os and no pathlib; a command prints; a format has numbers; what a Source does, Files says)
 """Verify a guardrail ledger: one file, Python's standard library, no network. Made to be read, top down, before it is trusted.
 
     python verify.py PATH [--key FILE|VKEY]… [--anchor FILE]… [--max-unanchored 24h] [--json]
@@ -34,10 +34,10 @@ import stat
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 sha256 = hashlib.sha256
 LINE = 65_535  # bytes of a line, at most
@@ -317,46 +317,20 @@ def signers(note: Note, keys: Iterable[bytes]) -> tuple[set[bytes], str]:
 
 
 # ── where it is read from ─────────────────────────────────────────────────────────────────────────────────────────────
-class Source:
-    """What a ledger is read from. The lane None is the manifest. Segments are pairs (name, number of the first record)."""
+class Source(Protocol):
+    """What a ledger is read from: `Files`, which says what each of these does. Within the library it may be a database, too."""
 
-    def lanes(self) -> list[str]:
-        """Return the names of all lanes that hold anything."""
-        raise NotImplementedError
-
-    def segments(self, lane: str | None) -> list[tuple[str, int]]:
-        """Return the segments of a lane, in order."""
-        raise NotImplementedError
-
-    def lines(self, lane: str | None, segment: str) -> Iterator[tuple[list[bytes], bytes]]:
-        """Yield lines without their newlines, many at a time, each time with what stands behind the last newline of all.
-
-        Raises OSError where they cannot be read, ValueError where they cannot be unpacked.
-        """
-        raise NotImplementedError
-
-    def stored(self, lane: str | None) -> int:
-        """Return how many leaf hashes are stored."""
-        raise NotImplementedError
-
-    def leaves(self, lane: str | None, at: int, many: int) -> bytes:
-        """Return stored leaf hashes from a place (0: the first) on; fewer where there are fewer."""
-        raise NotImplementedError
-
-    def notes(self, lane: str | None) -> Iterator[bytes]:
-        """Return the stored notes in blocks of bytes, as they are at this moment."""
-        raise NotImplementedError
-
-    def begun(self, lane: str) -> bool:  # noqa: ARG002 - only folders are such places
-        """Tell whether there is a place for a lane, even if nothing is in it."""
-        return False
-
-    def close(self) -> None:
-        """Let go of what is held for a lane."""
+    def lanes(self) -> list[str]: ...
+    def begun(self, lane: str) -> bool: ...
+    def segments(self, lane: str | None) -> list[tuple[str, int]]: ...
+    def lines(self, lane: str | None, segment: str) -> Iterator[tuple[list[bytes], bytes]]: ...
+    def stored(self, lane: str | None) -> int: ...
+    def leaves(self, lane: str | None, at: int, many: int) -> bytes: ...
+    def notes(self, lane: str | None) -> Iterator[bytes]: ...
 
 
-class Files(Source):
-    """A ledger in a folder. No link is followed, nothing but regular files is opened."""
+class Files:
+    """A ledger in a folder. No link is followed, nothing but regular files is opened. The lane None is the manifest."""
 
     def __init__(self, path: str) -> None:
         inner = os.path.join(path, "ledger")
@@ -376,15 +350,14 @@ class Files(Source):
         return os.path.isdir(folder) and not os.path.islink(folder)
 
     def segments(self, lane: str | None) -> list[tuple[str, int]]:
-        """Return the segments; of one that is plain and compressed, the plain one."""
+        """Return name and first number of each segment, in order; of one that is plain and compressed, the plain one."""
         if lane is None:
             return [("manifest.jsonl", 1)]
         names = sorted(os.listdir(os.path.join(self.path, lane)), reverse=True) if self.begun(lane) else []
         found = {int(name[:20]): name for name in names if _SEGMENT.fullmatch(name)}
         return [(found[first], first) for first in sorted(found)]
 
-    def open(self, lane: str | None, name: str) -> BinaryIO:
-        """Open a regular file that is no link, in a folder that is none."""
+    def _open(self, lane: str | None, name: str) -> BinaryIO:
         folder = os.open(os.path.join(self.path, lane or ""), os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if lane else 0))
         try:
             handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
@@ -397,15 +370,18 @@ class Files(Source):
         return file
 
     def lines(self, lane: str | None, segment: str) -> Iterator[tuple[list[bytes], bytes]]:
-        """Yield the lines of a segment, unpacked."""
+        """Yield lines without their newlines, many at a time, each time with what stands behind the last newline of all.
+
+        Raises OSError where they cannot be read, ValueError where they cannot be unpacked.
+        """
         try:
-            file = self.open(lane, segment)
+            file = self._open(lane, segment)
         except FileNotFoundError:  # it has been compressed since its name was read
             segment += ".gz"
-            file = self.open(lane, segment)
+            file = self._open(lane, segment)
         with file:
             rest, total = b"", 0
-            for block in _unpacked(file) if segment.endswith(".gz") else iter(lambda: file.read(BLOCK), b""):
+            for block in _unpacked(file) if segment.endswith(".gz") else _blocks(file, MOST):
                 total += len(block)
                 if total > SEGMENT:
                     raise ValueError(f"it is longer than {SEGMENT} bytes")
@@ -415,29 +391,31 @@ class Files(Source):
             yield [], rest
 
     def stored(self, lane: str | None) -> int:
-        """Count what is in the lane's file `leaves`; the manifest has none."""
-        with contextlib.suppress(OSError), self.open(lane, "leaves") as file:
+        """Count the stored leaves, which stand in the lane's file `leaves`; the manifest has none."""
+        with contextlib.suppress(OSError), self._open(lane, "leaves") as file:
             return file.seek(0, os.SEEK_END) // 32 if lane else 0
         return 0
 
     def leaves(self, lane: str | None, at: int, many: int) -> bytes:
-        """Read from the lane's file `leaves`."""
-        with contextlib.suppress(OSError), self.open(lane, "leaves") as file:
+        """Return stored leaves from a place (0: the first) on; fewer where there are fewer."""
+        with contextlib.suppress(OSError), self._open(lane, "leaves") as file:
             return os.pread(file.fileno(), 32 * many, 32 * at) if lane and many else b""
         return b""
 
     def notes(self, lane: str | None) -> Iterator[bytes]:
-        """Read `checkpoints`, or `manifest.notes`."""
+        """Return the stored notes in blocks of bytes, as they are when this is called, whenever they are taken."""
         try:
-            file = self.open(lane, "checkpoints" if lane else "manifest.notes")
+            file = self._open(lane, "checkpoints" if lane else "manifest.notes")
         except OSError:
             return iter(())
-        return self._blocks(file, os.fstat(file.fileno()).st_size)
+        return _blocks(file, os.fstat(file.fileno()).st_size)
 
-    def _blocks(self, file: BinaryIO, end: int) -> Iterator[bytes]:
-        with file:
-            for at in range(0, end, BLOCK):
-                yield file.read(min(BLOCK, end - at))
+
+def _blocks(file: BinaryIO, end: int) -> Iterator[bytes]:
+    with file:
+        while block := file.read(min(BLOCK, end)):
+            end -= len(block)
+            yield block
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
@@ -465,7 +443,8 @@ class Scan:
     """Reads one lane from its beginning to its end and compares it with everything that is known of it."""
 
     def __init__(self, run: Run, lane: str | None, facts: Facts, keys: set[bytes]) -> None:
-        self.run, self.source, self.lane, self.facts, self.keys = run, run.source, lane, facts, keys
+        self.run, self.report, self.source = run, run.report, run.source
+        self.lane, self.facts, self.keys = lane, facts, keys
         self.proof, self.tree = Proof(lane or "manifest"), Tree()
         self.next, self.prev = 1, bytes(32)  # the number that comes now, and what it must link to; b"": nobody knows
         self.segment, self.upto = "", MOST  # the file that is read, and the first number of the file behind it
@@ -475,23 +454,24 @@ class Scan:
         self.cut = self.blank = False  # the last line is not whole; the rest was never written
         self.unanchored = self.unsigned = self.latest = b""  # the first record without an anchor, without a checkpoint; the last
         self.stored = self.source.stored(lane)  # before the records are read: whatever it has, they had before
+        self.files = self.source.segments(lane)
         self.dues = heapq.merge(self._notes(self.source.notes(lane)), sorted(facts.dues), key=lambda each: each.size)
         self.due = next(self.dues, NOBODY)  # the next one
 
-    def find(self, code: int, what: str, seq: int | None, text: str, segment: str | None = None) -> int:
+    def find(self, code: int, what: str, seq: int | None, text: str, segment: str = "") -> int:
         """Report something; return its place, -1 if it is only counted."""
         self.proof.findings += 1
-        self.run.codes.add(code)
         if self.proof.findings > NAMED:
+            self.report.codes.add(code)
             return -1
-        self.run.findings.append(Finding(code, what, self.lane, segment or self.segment or None, seq, text))
-        return len(self.run.findings) - 1
+        self.report.find(code, what, text, self.lane, segment=segment or self.segment, seq=seq)
+        return len(self.report.findings) - 1
 
     # what others say of it
     def _notes(self, blocks: Iterator[bytes]) -> Iterator[Due]:
         """Yield the notes of the lane in order, each read and with its signatures checked."""
         name, latest = "checkpoints" if self.lane else "manifest.notes", 0
-        origin = f"guardrail/{self.run.ledger}/{self.lane or 'manifest'}"
+        origin = f"guardrail/{self.report.ledger}/{self.lane or 'manifest'}"
         for raw, wrong in notes_in(blocks):
             if wrong == "torn" and self.facts.size is None:
                 self.find(3, "torn", None, "the last checkpoint was cut off while it was written", name)
@@ -524,7 +504,7 @@ class Scan:
                     self.good.append((size, due.signers))
                 if due.by == "note" or (due.by != "anchor" and proof.proven < size):
                     proof.proven, proof.proven_at, self.unsigned = size, due.time, b""
-                if due.by == "anchor" or 0 < due.line <= self.run.manifest.anchored:
+                if due.by == "anchor" or 0 < due.line <= self.report.lanes[0].anchored:
                     proof.anchored, self.unanchored = size, b""
             elif not self.off:
                 what = {"anchor": "fork", "prune": "prune"}.get(due.by, "altered")
@@ -535,12 +515,8 @@ class Scan:
     # its records
     def steps(self) -> Iterator[int]:
         """Read it all; yield now and then how many bytes were read since."""
-        files = self.source.segments(self.lane)
         self._compare()
-        if self.run.newest and self.lane is not None and len(files) > 1:
-            self._pass_over(files[-1][1])
-            files = files[-1:]
-        for (name, first), (_, upto) in zip(files, [*files[1:], ("", MOST)]):  # noqa: B905 - the last file has none behind it
+        for (name, first), (_, upto) in itertools.pairwise([*self.files, ("", MOST)]):
             if first > self.next:
                 self._hole(first, name)
             self.segment, self.upto = name, upto
@@ -590,7 +566,7 @@ class Scan:
     def _accept(self, lines: list[bytes], leaves: bytes) -> None:
         self.unanchored, self.unsigned, self.latest = self.unanchored or lines[0], self.unsigned or lines[0], lines[-1]
         numbers = range(self.next, self.next + len(lines))
-        for seq in numbers if self.lane is None else self.facts.wanted.intersection(numbers):
+        for seq in self.facts.wanted.intersection(numbers):
             self.run.told(self.lane, seq, lines[seq - self.next])
         self.tree.extend(leaves)
         self.next, self.prev = numbers.stop, leaves[-32:]
@@ -660,7 +636,7 @@ class Scan:
         place, what = self.wrong.pop(seq, (-1, ""))
         if place >= 0:
             text = f"record {seq} stands behind record {self.next - 1}" + ", and another line before it" * (what == "inserted")
-            self.run.findings[place] = self.run.findings[place]._replace(what=what, text=text)
+            self.report.findings[place] = self.report.findings[place]._replace(what=what, text=text)
         return bool(what)
 
     # what is not there, or should not be
@@ -759,7 +735,6 @@ class Scan:
             self.find(2, "checkpoint", proof.proven + 1, text, "checkpoints")
         if proof.anchored < size:
             proof.unanchored_since = _moment(self.unanchored)
-        self.source.close()
 
 
 # ── the whole ledger ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -774,15 +749,22 @@ class Key(NamedTuple):
 
 @dataclass
 class Report:
-    """What came out."""
+    """What has come out so far."""
 
-    ledger: str
-    keys: list[str]  # ids of the keys that vouch for it
-    beside: bool  # the keys lay beside the ledger
-    findings: list[Finding]
-    lanes: list[Proof]  # the manifest first
-    codes: set[int]
-    anchors: int  # notes of this ledger that lie elsewhere
+    ledger: str = ""  # its id
+    keys: list[str] = field(default_factory=list)  # ids of the keys that vouch for it
+    beside: bool = True  # the keys lay beside the ledger
+    findings: list[Finding] = field(default_factory=list)
+    lanes: list[Proof] = field(default_factory=lambda: [Proof("manifest")])  # the manifest first
+    codes: set[int] = field(default_factory=set)
+    anchors: int = 0  # notes of this ledger that lie elsewhere
+
+    def find(
+        self, code: int, what: str, text: str, lane: str | None = None, *, segment: str = "", seq: int | None = None
+    ) -> None:
+        """Add a finding."""
+        self.codes.add(code)
+        self.findings.append(Finding(code, what, lane, segment or None, seq, text))
 
     @property
     def code(self) -> int:
@@ -818,224 +800,217 @@ class Report:
             yield f"[{found.code}] {found.what}: {' '.join(filter(None, where))}: {found.text}"
 
 
+@dataclass
 class Run:
-    """One verification, in steps, so that it can be spread over time.
+    """One verification, in steps, so that it can be spread over time."""
 
-    Args:
-        source: Where the ledger is.
-        keys: Public keys (32 bytes) that are known from elsewhere.
-        anchors: For each anchor its notes, in blocks of bytes.
-        policy_seconds: The most that a record may be without an anchor; None: as long as it likes.
-        now: Seconds since the epoch.
-        newest: Read only the newest segment of each lane, relying on the stored leaves for those before.
-        only: Read only these lanes.
-        ledgers: Ids of ledgers that the keys are known for, if any.
-    """
-
-    def __init__(
-        self, source: Source, keys: Iterable[bytes] = (), anchors: Iterable[Iterable[bytes]] = (), policy_seconds: float | None = None,
-        now: float | None = None, *, newest: bool = False, only: set[str] | None = None, ledgers: Iterable[str] = (),
-    ) -> None:  # fmt: skip
-        self.source, self.given, self.policy, self.newest, self.only = source, set(keys), policy_seconds, newest, only
-        self.now = time.time() if now is None else now
-        self.ledgers, self.ledger = set(ledgers), ""
-        self.findings: list[Finding] = []
-        self.codes: set[int] = set()
-        self.manifest = Proof("manifest")
-        self.proofs = [self.manifest]
-        self.events: list[tuple[int, dict[str, Any]]] = []
-        self.facts: dict[str, Facts] = {}
-        self.untold: dict[tuple[str, int], list[tuple[str, int, int]]] = {}  # records: prunings that they have to tell of
-        self.anchors: dict[str, set[Due]] = {}
-        self._given_anchors = anchors
-        self._vouched: set[bytes] = set()
-
-    def find(self, code: int, what: str, text: str, lane: str | None = None, seq: int | None = None) -> None:
-        """Report something of the ledger as a whole."""
-        self.codes.add(code)
-        self.findings.append(Finding(code, what, lane, None, seq, text))
-
-    def report(self) -> Report:
-        """Return what was found so far."""
-        keys, anchors = sorted(sha256(each).hexdigest()[:16] for each in self._vouched), sum(map(len, self.anchors.values()))
-        return Report(self.ledger, keys, not self.given, self.findings, self.proofs, self.codes, anchors)
+    source: Source
+    keys: Collection[bytes] = ()  # public ones (32 bytes) that are known from elsewhere
+    anchors: Iterable[Iterable[bytes]] = ()  # of each its notes, in blocks of bytes
+    policy_seconds: float | None = None  # the most that a record may be without an anchor; None: as long as it likes
+    now: float | None = None  # seconds since the epoch
+    ledgers: Collection[str] = ()  # ids of ledgers that the keys are known for, if any
+    report: Report = field(default_factory=Report)
+    facts: dict[str, Facts] = field(default_factory=dict)  # of each lane, once the manifest has been read
+    trusted: set[bytes] = field(default_factory=set)  # keys, from then on, too
+    anchored: dict[str, set[Due]] = field(default_factory=dict)  # what anchors say of each lane
+    untold: dict[tuple[str, int], list[tuple[str, int, int]]] = field(default_factory=dict)  # records: what each has to tell of
+    _there: set[str] = field(default_factory=set)  # lanes that hold anything
 
     def steps(self) -> Iterator[int]:
         """Do it; yield now and then how many bytes were read since."""
-        there = set(self.source.lanes())  # before the manifest: a lane that begins meanwhile is in it
-        said = self._said()
-        if not self.ledger:
-            self.find(2 if there else 5, "manifest", "the manifest is missing" if there else "there is no ledger here")
+        yield from self.manifest_steps()
+        if not self.trusted:
             return
-        keys = self.given | {each.public for each in said}
+        for lane in sorted(self._there - self.facts.keys()):
+            self.report.find(1, "foreign lane", f"the manifest knows nothing of {lane[:300]!a}")
+        for lane in sorted(self.facts.keys() | (self.anchored.keys() - {"manifest"})):
+            if lane not in self.facts:
+                self.report.find(2, "lane removed", f"an anchor knows {lane[:300]!a}, the manifest does not")
+            elif not _LANE.fullmatch(lane):
+                self.report.find(1, "manifest", f"it has {lane[:300]!a}, which cannot be the name of a lane")
+            else:
+                yield from self.lane_steps(lane)
+        self.judge()
+
+    def manifest_steps(self) -> Iterator[int]:
+        """Read the manifest: which keys are trusted, and what it says of the lanes."""
+        self._there = set(self.source.lanes())  # before the manifest: a lane that begins meanwhile is in it
+        events = self._events()
+        if not self.report.ledger:
+            there = bool(self._there)
+            self.report.find(2 if there else 5, "manifest", "the manifest is missing" if there else "there is no ledger here")
+            return
+        named = _keys(events)
+        keys = {*self.keys, *(each.public for each in named)}
         self._read_anchors(keys)
-        scan = Scan(self, None, Facts(dues=self.anchors.get("manifest", set())), keys)
-        self.manifest = self.proofs[0] = scan.proof
+        scan = Scan(self, None, Facts(dues=self.anchored.get("manifest", set())), keys)
+        self.report.lanes[0] = scan.proof
         yield from scan.steps()
-        signed = self._vouch(said, scan, empty=not (there or self.anchors))
-        if not self._vouched:
-            self.find(5, "key", "the manifest names no key that can be used, and none was given")
+        signed = self._trust(named, scan)
+        self.report.keys, self.report.beside = sorted(sha256(each).hexdigest()[:16] for each in self.trusted), not self.keys
+        if not self.trusted:
+            self.report.find(5, "key", "the manifest names no key that can be used, and none was given")
             return
-        self._apply(signed)
+        self._apply(events, signed)
         if signed < scan.next - 1:
             scan.find(3, "torn", signed + 1, "from here on no checkpoint of a trusted key covers it: this is not relied upon")
-        for lane in sorted(there - self.facts.keys()):
-            self.find(1, "foreign lane", f"the manifest knows nothing of {lane[:300]!a}")
-        for lane in sorted((self.anchors.keys() - {"manifest"}) | self.facts.keys()):
-            if lane not in self.facts:
-                self.find(2, "lane removed", f"an anchor knows {lane[:300]!a}, the manifest does not")
-            elif not _LANE.fullmatch(lane):
-                self.find(1, "manifest", f"it has {lane[:300]!a}, which cannot be the name of a lane")
-            elif self.only is None or lane in self.only:
-                yield from self._lane(lane, self.facts[lane], there=lane in there)
-        for (by, seq), prunings in sorted(self.untold.items()) if self.only is None and not self.newest else ():
-            for lane, first, upto in prunings:
-                if not any(begin <= seq <= end for begin, end in self.facts.get(by, Facts()).pruned):
-                    text = f"record {seq} of {by[:300]!a} should tell that {lane} was pruned from {first} to {upto}, and does not"
-                    self.find(1, "prune", text, lane)
-        self._judge_age()
 
-    def _lane(self, lane: str, facts: Facts, *, there: bool) -> Iterator[int]:
-        facts.dues |= self.anchors.get(lane, set())
-        known = there or facts.size is not None or facts.dues or facts.pruned
-        expected = known or next(self.source.notes(lane), None) is not None
-        if not expected and self.source.begun(lane):
-            self.find(3, "torn", f"{lane} was begun and holds nothing: its process was killed at once", lane)
-        elif not expected:
-            self.find(2, "lane removed", f"nothing is left of {lane}", lane)
-        scan = Scan(self, lane, facts, self._vouched)
-        self.proofs.append(scan.proof)
+    def lane_steps(self, lane: str) -> Iterator[int]:
+        """Read one lane."""
+        facts = self.facts[lane]
+        facts.dues |= self.anchored.get(lane, set())
+        known = lane in self._there or facts.size is not None or facts.dues or facts.pruned
+        if not known and next(self.source.notes(lane), None) is None:
+            if self.source.begun(lane):
+                self.report.find(3, "torn", f"{lane} was begun and holds nothing: its process was killed at once", lane)
+            else:
+                self.report.find(2, "lane removed", f"nothing is left of {lane}", lane)
+        scan = self.scan(lane, facts)
+        self.report.lanes.append(scan.proof)
         yield from scan.steps()
 
+    def scan(self, lane: str, facts: Facts) -> Scan:
+        """Begin to read a lane."""
+        return Scan(self, lane, facts, self.trusted)
+
     # what the manifest says
-    def _said(self) -> list[Key]:
-        """Read the ledger's id and its keys, before anything is proven."""
-        ids: list[str] = []
-        found: list[Key] = []
-        lines = (line for name, _ in self.source.segments(None) for many, _ in self._readable(name) for line in many)
-        for number, line in enumerate(lines, 1):
-            event = _json(line) if b'"event":"ledger"' in line or b'"event":"key"' in line else {}
-            if event.get("event") == "ledger":
-                ids.append(str(event.get("ledger")))
-            elif event.get("event") == "key":
-                with contextlib.suppress(KeyError, ValueError, TypeError):
-                    public, by = unbase64(event["key"], 32), str(event["by"])
-                    signature = unbase64(event["signature"], 64) if by == "rotated" else b""
-                    if event.get("key_id") == sha256(public).hexdigest()[:16]:
-                        found.append(Key(number, public, by, signature))
+    def _events(self) -> list[tuple[int, dict[str, Any]]]:
+        """Read its lines with their numbers, and find out the ledger's id. Nothing of it is proven yet."""
+        events, ids = [], []
+        with contextlib.suppress(OSError, ValueError):
+            for name, _ in self.source.segments(None):
+                for lines, _ in self.source.lines(None, name):
+                    events += [(_head(line)[0] or MOST, _json(line)) for line in lines]
+        ids = [str(event.get("ledger")) for _, event in events if event.get("event") == "ledger"]
         origins = (re.match(rb"guardrail/([0-9a-f]{16})/manifest\n", raw) for raw, _ in notes_in(self.source.notes(None)))
         ids += [each[1].decode() for each in itertools.islice(filter(None, origins), 2)]  # two against one
         ids = [each for each in ids if re.fullmatch(r"[0-9a-f]{16}", each)]
-        self.ledger = max(ids, key=ids.count, default="")
-        return found
+        self.report.ledger = max(ids, key=ids.count, default="")
+        return events
 
-    def _readable(self, name: str) -> Iterator[tuple[list[bytes], bytes]]:
-        with contextlib.suppress(OSError, ValueError):
-            yield from self.source.lines(None, name)
-
-    def told(self, lane: str | None, seq: int, line: bytes) -> None:
-        """Keep what a line of the manifest says, which counts once a trusted key has signed it; note what is told of prunings."""
-        event = _json(line)
-        if lane is not None and event.get("event") == "prune":
-            pruning = event.get("lane"), event.get("from"), event.get("upto")
-            self.untold[lane, seq] = [each for each in self.untold[lane, seq] if each != pruning]
-        elif lane is None and event.get("event") in {"open", "segment", "close", "prune"} and isinstance(event.get("lane"), str):
-            self.events.append((seq, event))
-
-    def _vouch(self, said: list[Key], scan: Scan, *, empty: bool) -> int:
-        """Find the keys to trust; return how many lines of the manifest they have signed. In an empty ledger there is no lane."""
-        trusted = set(self.given) or {each.public for each in said if each.by != "rotated"}
-        for each in said:
+    def _trust(self, named: list[Key], scan: Scan) -> int:
+        """Find the keys to trust; return how many lines of the manifest they have signed."""
+        trusted = set(self.keys) or {each.public for each in named if each.by != "rotated"}
+        for each in named:
             if each.by == "rotated":
-                message = f"guardrail key {self.ledger} {sha256(each.public).hexdigest()[:16]}\n".encode()
-                before = {one.public for one in said if one.line < each.line}
+                message = f"guardrail key {self.report.ledger} {sha256(each.public).hexdigest()[:16]}\n".encode()
+                before = {one.public for one in named if one.line < each.line}
                 by = {key for key in before if _checker(key)(each.signature, message)}
                 if not by:
                     scan.find(1, "key", each.line, "no key before it has signed this one")
                 elif by & trusted:
                     trusted.add(each.public)
         signed = max((size for size, by in scan.good if by & trusted), default=0)
-        trusted |= {each.public for each in said if each.line <= signed}  # a trusted key has signed that these are its own
+        trusted |= {each.public for each in named if each.line <= signed}  # a trusted key has signed that these are its own
         signed = max((size for size, by in scan.good if by & trusted), default=0)
-        self._vouched = trusted
-        if not signed and empty and not (self.given or scan.good):
+        self.trusted = trusted
+        if not (signed or scan.good or self._there or self.anchored or self.keys):
             scan.find(3, "torn", None, "it was begun, holds nothing, and its process was killed before the first checkpoint")
         elif not signed:
-            scan.find(1 if self.given else 2, "fork", None, "none of its checkpoints is signed with a key that is trusted")
+            scan.find(1 if self.keys else 2, "fork", None, "none of its checkpoints is signed with a key that is trusted")
         elif signed < max(size for size, _ in scan.good):
-            scan.find(
-                5, "key", signed + 1, "no trusted key vouches for the key that goes on here: give that one, too, or doubt it"
-            )
-        if self.ledgers and self.ledger not in self.ledgers:
+            text = "no trusted key vouches for the key that goes on here: give that one, too, or doubt it"
+            scan.find(5, "key", signed + 1, text)
+        if self.ledgers and self.report.ledger not in self.ledgers:
             scan.find(1, "fork", None, f"the key that was given is that of {', '.join(sorted(self.ledgers))}, another ledger")
         return signed
 
-    def _apply(self, signed: int) -> None:
-        """Sort what the manifest says by lanes."""
-        for number, event in self.events:
-            lane, kind = event["lane"], event["event"]
+    def _apply(self, events: list[tuple[int, dict[str, Any]]], signed: int) -> None:
+        """Sort what the signed lines of the manifest say by lanes."""
+        for number, event in events:
+            lane, kind = event.get("lane"), event.get("event")
+            if kind not in {"open", "segment", "close", "prune"} or not isinstance(lane, str):
+                continue
             facts = self.facts.setdefault(lane, Facts())
+            if number > signed or kind == "open":
+                continue
             with contextlib.suppress(KeyError, ValueError, TypeError):
-                if number > signed or kind == "open":
-                    continue
+                size = _number(event[{"segment": "last", "close": "size", "prune": "upto"}[kind]])
+                root = bytes.fromhex(event["root_at_last" if kind == "segment" else "root"])
                 if kind == "segment":
-                    size, root = _number(event["last"]), bytes.fromhex(event["root_at_last"])
                     facts.segments[_number(event["first"])] = size, bool(event.get("failed"))
                 elif kind == "close":
-                    facts.size = size = _number(event["size"])
-                    root = bytes.fromhex(event["root"])
+                    facts.size = size
                 else:
-                    first, size, root = _number(event["from"]), _number(event["upto"]), bytes.fromhex(event["root"])
-                    by, seq = str(event["by"]["lane"]), _number(event["by"]["seq"])
+                    first, by, seq = _number(event["from"]), str(event["by"]["lane"]), _number(event["by"]["seq"])
                     facts.pruned.append((first, size))
                     self.untold.setdefault((by, seq), []).append((lane, first, size))
                     self.facts.setdefault(by, Facts()).wanted.add(seq)
                 facts.dues.add(Due(size, kind, root, number))
-        self.events.clear()
+
+    def told(self, lane: str | None, seq: int, line: bytes) -> None:
+        """Note that a record tells of a pruning."""
+        event = _json(line)
+        pruning = event.get("lane"), event.get("from"), event.get("upto")
+        if lane is not None and event.get("event") == "prune":
+            self.untold[lane, seq] = [each for each in self.untold[lane, seq] if each != pruning]
 
     # what is elsewhere
     def _read_anchors(self, keys: set[bytes]) -> None:
         others: set[str] = set()
         latest: dict[str, Note] = {}
-        for raw, _ in itertools.chain.from_iterable(map(notes_in, self._given_anchors)):
+        for raw, _ in itertools.chain.from_iterable(map(notes_in, self.anchors)):
             try:
                 note = note_of(raw)
             except ValueError:
-                self.find(3, "anchor", "what stands in an anchor is no checkpoint")
+                self.report.find(3, "anchor", "what stands in an anchor is no checkpoint")
                 continue
             kind, _, rest = note.origin.partition("/")
             ledger, _, lane = rest.partition("/")
-            if kind == "guardrail" and ledger == self.ledger:
-                self.anchors.setdefault(lane, set()).add(Due(note.size, "anchor", note.root))
+            if kind == "guardrail" and ledger == self.report.ledger:
+                self.anchored.setdefault(lane, set()).add(Due(note.size, "anchor", note.root))
                 latest[lane] = max(note, latest.get(lane, note), key=lambda each: each.size)
             else:
                 others.add(ledger[:64])
-        if others and not self.anchors:
-            self.find(1, "fork", f"the anchors are of {', '.join(map(ascii, sorted(others)[:5]))}, not of this ledger")
+        self.report.anchors = sum(map(len, self.anchored.values()))
+        if others and not self.anchored:
+            text = f"the anchors are of {', '.join(map(ascii, sorted(others)[:5]))}, not of this ledger"
+            self.report.find(1, "fork", text)
         for lane, note in latest.items():
             found, wrong = signers(note, keys)
             if not found:
                 text = f"the anchor over {note.size} of {lane[:300]!a} {wrong}: this ledger may be a fork, signed anew"
-                self.find(1, "fork", text)
+                self.report.find(1, "fork", text)
 
-    def _judge_age(self) -> None:
-        """Find the part that has been without an anchor for too long."""
-        for each in self.proofs if self.policy is not None else ():
+    # once all is read
+    def judge(self) -> None:
+        """Find prunings that no record tells of, and what has been without an anchor for too long."""
+        for (by, seq), prunings in sorted(self.untold.items()):
+            for lane, first, upto in prunings:
+                if not any(begin <= seq <= end for begin, end in self.facts.get(by, Facts()).pruned):
+                    text = f"record {seq} of {by[:300]!a} should tell that {lane} was pruned from {first} to {upto}, and does not"
+                    self.report.find(1, "prune", text, lane)
+        now = time.time() if self.now is None else self.now
+        for at, each in enumerate(self.report.lanes if self.policy_seconds is not None else ()):
             since = _seconds(each.unanchored_since)
-            if since and self.policy is not None and self.now - since > self.policy:
-                lane = None if each is self.manifest else each.lane
-                self.find(4, "unanchored", f"nothing since {each.unanchored_since} is anchored", lane, each.anchored + 1)
+            if since and self.policy_seconds is not None and now - since > self.policy_seconds:
+                text = f"nothing since {each.unanchored_since} is anchored"
+                self.report.find(4, "unanchored", text, each.lane if at else None, seq=each.anchored + 1)
+
+
+def _keys(events: Iterable[tuple[int, dict[str, Any]]]) -> list[Key]:
+    """Return the keys that the manifest names."""
+    found = []
+    for number, event in events:
+        with contextlib.suppress(KeyError, ValueError, TypeError):
+            if event["event"] == "key":
+                public, by = unbase64(event["key"], 32), str(event["by"])
+                signature = unbase64(event["signature"], 64) if by == "rotated" else b""
+                if event.get("key_id") == sha256(public).hexdigest()[:16]:
+                    found.append(Key(number, public, by, signature))
+    return found
 
 
 def verify(
-    source: Source, keys: Iterable[bytes] = (), anchors: Iterable[Iterable[bytes]] = (), policy_seconds: float | None = None,
-    now: float | None = None, *, ledgers: Iterable[str] = (),
+    source: Source, keys: Collection[bytes] = (), anchors: Iterable[Iterable[bytes]] = (), policy_seconds: float | None = None,
+    now: float | None = None, *, ledgers: Collection[str] = (),
 ) -> Report:  # fmt: skip
     """Verify a ledger; the arguments are those of `Run`."""
-    run = Run(source, keys, anchors, policy_seconds, now, ledgers=ledgers)
+    run = Run(source, keys, anchors, policy_seconds, now, ledgers)
     for _ in run.steps():
         pass
-    return run.report()
+    return run.report
 
 
 # ── the command ───────────────────────────────────────────────────────────────────────────────────────────────────────
