@@ -53,6 +53,15 @@ VERDICTS = ("proven", "altered", "truncated", "proven, with a benign torn tail",
 _RECORD = re.compile(rb'\{"v":\d{1,4},"(?:id":"[^"\\]{1,64}","seq|n)":([1-9]\d{0,17}),"prev":"([0-9a-f]{64})"')
 _LANE = re.compile(r"(?!manifest$)[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _SEGMENT = re.compile(r"(\d{20})\.jsonl(\.gz)?")
+_BEGUN = re.compile(  # what a crash can leave of a note that was being written; zeros, too, are left by a power failure
+    rb"""([ -~]+\n)*[ -~]*                                           # within its text,
+    | ([ -~]+\n)+\n(\xe2\x80\x94[ ]\S+[ ][A-Za-z0-9+/]{91}=\n)*     # or between its signatures,
+      (\xe2|\xe2\x80|\xe2\x80\x94([ ]\S*([ ][A-Za-z0-9+/]{0,91}=?)?)?)?  # or within one""",
+    re.VERBOSE,
+)
+_SEAL = (
+    b"\x1f\x8b\x08\4" + bytes(5) + b"\xff\x24\0gr\x20\0%b\3" + bytes(9)
+)  # the last member of a compressed segment, with a hash
 _TS = re.compile(rb'"ts":"([^"]{10,40})"')
 
 
@@ -293,7 +302,7 @@ def notes_in(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, str]]:
             yield rest[:100], "broken"
             return
     if body + rest:
-        yield body + rest, "torn"
+        yield body + rest, "torn" if b"\0" in rest or _BEGUN.fullmatch(body + rest) else "broken"
 
 
 def key_hash(name: str, public: bytes) -> bytes:
@@ -419,23 +428,30 @@ def _blocks(file: BinaryIO, end: int) -> Iterator[bytes]:
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Yield what a gzip file holds, at most a block at a time, whatever it is blown up to."""
-    inner, data = zlib.decompressobj(31), b""
+    """Yield what a compressed segment holds, at most a block at a time, whatever it is blown up to.
+
+    It is many members of gzip, of which the last is empty and holds the hash of all bytes before: no byte of gzip's own, of
+    which some say nothing, can be another without being noticed.
+    """
+    inner, data, packed = zlib.decompressobj(31), b"", sha256()
+    left = max(0, os.fstat(file.fileno()).st_size - len(_SEAL % bytes(32)))
     try:
-        while True:
-            data = data or file.read(BLOCK)
-            if inner.eof:
+        while data or left or not inner.eof:
+            if not data:
+                data = file.read(min(BLOCK, left))
+                left -= len(data)
+                packed.update(data)
                 if not data:
-                    return
+                    raise ValueError("its compressed content ends too early")
+            if inner.eof:
                 inner = zlib.decompressobj(31)
-            block = inner.decompress(data, BLOCK)
-            if block:
+            if block := inner.decompress(data, BLOCK):
                 yield block
-            elif not data:
-                raise ValueError("its compressed content ends too early")
             data = inner.unused_data if inner.eof else inner.unconsumed_tail
     except zlib.error:
         raise ValueError("its compressed content is damaged") from None
+    if file.read() != _SEAL % packed.digest():
+        raise ValueError("its compressed form is not the one that was written")
 
 
 # ── one lane, or the manifest ─────────────────────────────────────────────────────────────────────────────────────────
