@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from guardrail import clock, lifecycle, notices, settings
+from guardrail import clock, notices, settings
 from guardrail.errors import ConfigError
 from guardrail.ledger import disk, trust
+from guardrail.ledger.background import Post, Worker
 from guardrail.ledger.sources import source_of
 from guardrail.ledger.verify import Facts, Finding, Run, Scan
 from guardrail.store import file_lock
@@ -146,26 +147,15 @@ def state(home: Path) -> dict[str, Any]:
 
 
 # ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────────────
-class Keeper:
+class Keeper(Worker):
     """The thread that checks a home."""
 
     def __init__(self, home: Path, every: float) -> None:
-        self.home = home
+        super().__init__(home, "guardrail-selfcheck")
         self._every = every
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="guardrail-selfcheck", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self, timeout: float) -> bool:
-        """End, soon; return whether it has."""
-        self._end.set()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _watch(self) -> None:
+    def work(self) -> None:
+        """Check, as often as it was told, while no other process of the home does."""
         pause = START_SECONDS
         while not self._end.wait(pause):
             with contextlib.suppress(OSError), file_lock.held(self.home / LOCK, block=False) as alone:
@@ -203,41 +193,14 @@ def tell(findings: list[Finding]) -> None:
     writer.event("incident", fields={"what": "verification", "findings": shown, "found": len(findings)})
 
 
-_keeper: Keeper | None = None
-_lock = threading.Lock()
+_post = Post(EXIT_ORDER)
 
 
 def begin(home: Path) -> None:
     """Begin to check a home, if that is wanted and not done already."""
-    global _keeper  # noqa: PLW0603 - one per process
     try:
         every = settings.current().selfcheck
     except ConfigError:
         return
-    with _lock:
-        if every is None or (_keeper is not None and _keeper.home == home):
-            return
-        if _keeper is not None:
-            _keeper.stop(0.0)
-            _keeper = None
-        fresh = Keeper(home, every)
-        with contextlib.suppress(RuntimeError):  # no thread can be started any more
-            fresh.start()
-            _keeper = fresh
-
-
-def finish(seconds: float) -> bool:
-    """End the check; a later record begins it anew."""
-    global _keeper
-    with _lock:
-        keeper, _keeper = _keeper, None
-    return keeper is None or keeper.stop(seconds)
-
-
-def _in_child() -> None:
-    global _keeper, _lock
-    _keeper, _lock = None, threading.Lock()
-
-
-lifecycle.after_fork(_in_child)
-lifecycle.at_exit(EXIT_ORDER, finish)
+    if every is not None:
+        _post.begin(Keeper(home, every))
