@@ -507,6 +507,13 @@ def test_pruned_records_are_not_accepted_otherwise():
     made.files.pop(f"{A}/{FIRST}")
     assert (1, "prune", A, FIRST, 4) in [(*hit[:3], FIRST, hit[4]) for hit in found(made.files)]
 
+    made = book()
+    made.record(B, event="prune", **{"lane": [A], "from": {}, "upto": [4]})
+    made.sign(B)
+    made.tell("prune", **{"lane": A, "from": 1, "upto": 4, "root": root(made.leaves(A)[:4]).hex(), "by": {"lane": B, "seq": 9}})
+    made.files.pop(f"{A}/{FIRST}")
+    assert [hit[:3] for hit in found(made.files)] == [(1, "prune", A)]
+
     made = pruned()
     leaves = made.files.pop(f"{A}/leaves")
     assert (2, "leaves", A, "leaves", 1) in found(made.files)
@@ -624,6 +631,7 @@ def test_names_of_lanes_are_no_paths(tmp_path, name):
         b'{"event":"key","key":' + b"1" * 4_000 + b"}",
         b'{"event":"ledger","ledger":["a"]}',
         b'{"event":"prune","lane":"a","from":-1,"upto":1e999,"by":[]}',
+        b'{"v":1,"event":["close"],"lane":"a","size":[]}',
         b"\xff\xfe\0",
         b"",
         b"{" * 200_000,

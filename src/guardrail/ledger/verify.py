@@ -99,7 +99,7 @@ class Facts:
     segments: dict[int, tuple[int, bool]] = field(default_factory=dict)  # first: last, and whether a write to it failed
     pruned: list[tuple[int, int]] = field(default_factory=list)
     dues: set[Due] = field(default_factory=set)
-    untold: dict[int, set[tuple[object, ...]]] = field(default_factory=dict)  # prunings that a record here has to tell of
+    untold: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # prunings that a record here has to tell of
 
 
 @dataclass
@@ -589,8 +589,9 @@ class Scan:
         numbers = range(self.next, self.next + len(lines))
         for seq in [each for each in self.facts.untold if each in numbers]:
             event = _json(lines[seq - self.next])
+            pruning = event.get("lane"), event.get("from"), event.get("upto")
             if event.get("event") == "prune":
-                self.facts.untold[seq] -= {tuple(event.get(each) for each in ("lane", "from", "upto"))}
+                self.facts.untold[seq] = [each for each in self.facts.untold[seq] if each != pruning]
         self.tree.extend(leaves)
         self.next, self.prev = numbers.stop, leaves[-32:]
         self.proof.records += len(lines)
@@ -947,7 +948,7 @@ class Run:
     def _apply(self, events: list[tuple[int, dict[str, Any]]], signed: int) -> None:
         """Sort what the signed lines of the manifest say by lanes."""
         for number, event in events:
-            lane, kind = event.get("lane"), event.get("event")
+            lane, kind = event.get("lane"), str(event.get("event"))
             if kind not in {"open", "segment", "close", "prune"} or not isinstance(lane, str):
                 continue
             facts = self.facts.setdefault(lane, Facts())
@@ -963,7 +964,7 @@ class Run:
                 else:
                     first, by, seq = _number(event["from"]), str(event["by"]["lane"]), _number(event["by"]["seq"])
                     facts.pruned.append((first, size))
-                    self.facts.setdefault(by, Facts()).untold.setdefault(seq, set()).add((lane, first, size))
+                    self.facts.setdefault(by, Facts()).untold.setdefault(seq, []).append((lane, first, size))
                 facts.dues.add(Due(size, kind, root, number))
 
     # what is elsewhere
@@ -1000,7 +1001,7 @@ class Run:
             for seq, prunings in sorted(facts.untold.items()):
                 for lane, first, upto in prunings if not any(begin <= seq <= end for begin, end in facts.pruned) else ():
                     text = f"record {seq} of {by[:300]!a} should tell that {lane} was pruned from {first} to {upto}, and does not"
-                    self.report.find(1, "prune", text, str(lane))
+                    self.report.find(1, "prune", text, lane)
         now = time.time() if self.now is None else self.now
         for at, each in enumerate(self.report.lanes if self.policy_seconds is not None else ()):
             since = _seconds(each.unanchored_since)
