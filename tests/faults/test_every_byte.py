@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
-import zlib
 from pathlib import Path
 
 import pytest
@@ -36,14 +34,6 @@ def whole(tmp_path: Path) -> Path:
     return home
 
 
-def unpacked(path: Path) -> bytes | None:
-    """Return what a compressed segment holds, None where it cannot be unpacked."""
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error):
-        return None
-
-
 @pytest.mark.timeout(1_800)
 def test_damage_at_each_byte_is_found_and_named(whole: Path, tmp_path: Path) -> None:
     """One bit of each byte is flipped, in turns: each time the verdict is not clean, and a finding names the lane and the segment."""
@@ -53,18 +43,13 @@ def test_damage_at_each_byte_is_found_and_named(whole: Path, tmp_path: Path) -> 
     try:
         for path in sorted(each for each in home.rglob("*") if each.is_file() and each.name not in NO_EVIDENCE):
             content = path.read_bytes()
-            plain = unpacked(path) if path.suffix == ".gz" else content
             lane = None if path.parent.name == "ledger" else path.parent.name
             for at in range(len(content)):
                 looked += 1
                 path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
-                if path.suffix == ".gz" and unpacked(path) == plain:
-                    continue  # a byte of gzip's own that says nothing of the records
                 report = verify.verify(verify.Files(str(home)))
                 where = f"{path.name} at {at} ({content[at : at + 1]!r})"
-                # The empty lines between notes prove nothing: without one of them the last note reads as cut off.
-                between = path.name in {"manifest.notes", "checkpoints"} and content[at : at + 1] == b"\n"
-                if report.code not in ({1, 2, 3, 5} if between else {1, 2, 5}):
+                if report.code not in {1, 2, 5}:
                     missed.append(f"{where}: {report.code}")
                 elif lane is not None and not any(
                     each.lane == lane and (each.segment or "").startswith(path.name.partition(".")[0]) for each in report.findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from guardrail import clock, settings
 from guardrail.ledger import derived, lane, merkle, notes, seals, segments, verify, writer
@@ -58,6 +60,19 @@ def small() -> Iterator[None]:
         yield
     finally:
         Lane._ready = ready  # type: ignore[method-assign]
+
+
+def sync_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next sync of a segment fail, as a disk may, and all others succeed."""
+    sync, fails = lane._sync, [True]
+
+    def once(handle: int) -> None:
+        if fails:
+            fails.clear()
+            raise OSError(errno.EIO, "Input/output error")
+        sync(handle)
+
+    monkeypatch.setattr(lane, "_sync", once)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_calls import make_entry, make_plan, until
+from kept import sync_fails_once
 
 from guardrail import clock, notices, settings
 from guardrail.ledger import beats, derived, lane, merkle, notes, places, reader, seals, segments, signing, standing, writer
@@ -112,15 +113,7 @@ def test_a_segment_that_was_left_because_it_failed_says_so(tmp_path: Path, monke
     """The manifest tells how far the failed file counts; what stands behind that is in the next one."""
     one = Lane(tmp_path)
     one.append([body(0)])
-    sync, fails = lane._sync, [True]
-
-    def once(handle: int) -> None:
-        if fails:
-            fails.clear()
-            raise OSError(5, "Input/output error")
-        sync(handle)
-
-    monkeypatch.setattr(lane, "_sync", once)
+    sync_fails_once(monkeypatch)
     one.append([body(1)])
     one.upkeep(clock.now())
     (line,) = [each for each in one.manifest.lines() if each["event"] == "segment"]

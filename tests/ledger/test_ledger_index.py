@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from made_lanes import A, B, T, close, identity, line, pack, write
 
-from guardrail.ledger import index, index_build, reader
+from guardrail.ledger import index, index_build, index_file, reader
 from guardrail.ledger.index import Index
 from guardrail.ledger.index_query import Question
 from guardrail.ledger.wanted import Wanted, wanted
@@ -113,7 +113,7 @@ def test_the_index_grows_with_the_ledger(tmp_path: Path) -> None:
 
 def test_what_is_not_indexed_yet_is_found_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search waits a bounded time for the index; the rest it reads from the segments, in order, nothing twice."""
-    monkeypatch.setattr(index_build, "_BATCH", 40)
+    monkeypatch.setattr(index_file, "BATCH", 40)
     write(tmp_path, A, 1, some(1, 150))
     write(tmp_path, B, 1, some(2, 150), packed=True)
     Index(tmp_path).refresh(0.0)
@@ -325,15 +325,15 @@ def test_a_killed_indexer_leaves_a_usable_index(tmp_path: Path) -> None:
     write(tmp_path, A, 1, some(1, 400))
     code = (
         "import os, sys, pathlib\n"
-        "from guardrail.ledger import index_build\n"
+        "from guardrail.ledger import index_file\n"
         "from guardrail.ledger.index import Index\n"
-        "index_build._BATCH = 50\n"
-        "write = index_build.Builder._write\n"
+        "index_file.BATCH = 50\n"
+        "write = index_file.IndexFile.write\n"
         "def dying(self, steps):\n"
         "    write(self, steps)\n"
         "    if self._db.in_transaction and self._db.execute('SELECT count(*) FROM record').fetchone()[0] > 120:\n"
         "        os.kill(os.getpid(), 9)\n"
-        "index_build.Builder._write = dying\n"
+        "index_file.IndexFile.write = dying\n"
         "Index(pathlib.Path(sys.argv[1])).refresh(None)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from kept import sync_fails_once
 
 from guardrail.ledger import lane, record, segments
 from guardrail.ledger.lane import Lane
@@ -98,16 +99,7 @@ def test_after_a_failed_sync_the_file_is_never_written_again(tmp_path: Path, mon
     """What a failed sync leaves unsure goes into another file, and a reader sees each record once."""
     one = Lane(tmp_path)
     one.append([body(0)])
-    fails = [True]
-    sync = lane._sync
-
-    def sync_once_bad(handle: int) -> None:
-        if fails:
-            fails.clear()
-            raise OSError(errno.EIO, "Input/output error")
-        sync(handle)
-
-    monkeypatch.setattr(lane, "_sync", sync_once_bad)
+    sync_fails_once(monkeypatch)
     assert len(one.append([body(1), body(2)])) == 2
     assert one.problem is None
     one.append([body(3)])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fake_calls import make_entry, until
+from kept import sync_fails_once
 
 from guardrail import clock, notices
 from guardrail.ledger import derived, lane, merkle, notes, reader, recovery, seals, segments, signing, writer
@@ -207,15 +208,7 @@ def test_a_failed_sync_leaves_lines_that_recovery_does_not_count_twice(tmp_path:
     """The file that failed holds records that the next one holds again; the tree has each of them once."""
     one = Lane(tmp_path)
     one.append([body(0)])
-    sync, fails = lane._sync, [True]
-
-    def once(handle: int) -> None:
-        if fails:
-            fails.clear()
-            raise OSError(5, "Input/output error")
-        sync(handle)
-
-    monkeypatch.setattr(lane, "_sync", once)
+    sync_fails_once(monkeypatch)
     one.append([body(1), body(2)])
     one.append([body(3)])
     one.abandon()

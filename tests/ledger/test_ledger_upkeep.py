@@ -44,7 +44,7 @@ def test_without_a_retention_nothing_goes_and_compression_can_be_off(home: Path)
     configure(compress=False)
     writer.push(make_entry())
     assert writer.flush(10)
-    assert upkeep._upkeep is None
+    assert upkeep._post.worker is None
     assert shutdown(10)
     configure(compress=True)
     writer.push(make_entry())

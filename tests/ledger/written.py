@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
+import struct
+import zlib
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,6 +25,14 @@ def root(leaves):
         return leaves[0] if leaves else hashlib.sha256(b"").digest()
     middle = 1 << (len(leaves) - 1).bit_length() - 1
     return hashlib.sha256(b"\1" + root(leaves[:middle]) + root(leaves[middle:])).digest()
+
+
+def packed(*parts):
+    """A compressed segment: a gzip member for each part, and a last one with the hash of those."""
+    members = b"".join(map(gzip.compress, parts))
+    field = b"gr" + struct.pack("<H", 32) + hashlib.sha256(members).digest()
+    head = b"\x1f\x8b" + struct.pack("<BBIBBH", 8, 4, 0, 0, 255, len(field))
+    return members + head + field + zlib.compress(b"", wbits=-15) + struct.pack("<II", 0, 0)
 
 
 class Key:

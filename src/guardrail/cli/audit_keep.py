@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from guardrail import settings
-from guardrail.cli.text import clean, emit, fail, say, table
-from guardrail.errors import GuardrailError
+from guardrail.cli.text import clean, emit, fail, reasons_told, say, table
 
 _By = Annotated[str | None, typer.Option("--by", help="Your name where it is not your user name; recorded as asserted.")]
 _Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the ledger.")]
@@ -42,10 +41,8 @@ def prune(
     """
     from guardrail.ledger import retention
 
-    try:
+    with reasons_told():
         done = retention.prune(older_than, dry_run=dry_run, by=by, reason=reason)
-    except OSError as problem:
-        raise GuardrailError(problem.strerror or str(problem)) from problem
     if as_json:
         emit(done.to_dict())
     else:
@@ -77,10 +74,8 @@ def compress(
     from guardrail import clock
     from guardrail.ledger.compress import compress as do
 
-    try:
+    with reasons_told():
         done = do(settings.home(create=False), older_than=clock.seconds(older_than, "--older-than", zero=True))
-    except OSError as problem:
-        raise GuardrailError(problem.strerror or str(problem)) from problem
     if as_json:
         emit({"segments": done.segments, "before": done.before, "after": done.after, "problems": done.problems})
     else:
@@ -114,13 +109,11 @@ def hold(
     from guardrail.ledger import holds as ledger_holds
 
     who = sys.stdin.readline().rstrip("\r\n") if subject == "-" else subject
-    try:
+    with reasons_told():
         placed = ledger_holds.hold(
             name, reason=reason, by=by, guard=guard, subject=who, business_id=business_id, since=since, until=until,
             everything=everything,
         )  # fmt: skip
-    except OSError as problem:
-        raise GuardrailError(problem.strerror or str(problem)) from problem
     if as_json:
         emit(placed.to_dict())
     else:
@@ -137,10 +130,8 @@ def release(
     """End a legal hold."""
     from guardrail.ledger import holds as ledger_holds
 
-    try:
+    with reasons_told():
         ended = ledger_holds.release(name, reason=reason, by=by)
-    except OSError as problem:
-        raise GuardrailError(problem.strerror or str(problem)) from problem
     if as_json:
         emit(ended.to_dict())
     else:
@@ -151,10 +142,8 @@ def holds(*, as_json: _Json = False) -> None:
     """List the legal holds that are in force."""
     from guardrail.ledger import holds as ledger_holds
 
-    try:
+    with reasons_told():
         found = ledger_holds.holds()
-    except OSError as problem:
-        raise GuardrailError(problem.strerror or str(problem)) from problem
     if as_json:
         emit([each.to_dict() for each in found])
         return

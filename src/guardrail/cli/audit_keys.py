@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from guardrail import settings
-from guardrail.cli.text import clean, emit, say
-from guardrail.errors import GuardrailError
+from guardrail.cli.text import clean, emit, reasons_told, say
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _By = Annotated[str | None, typer.Option("--by", help="Who does it; else the user of this system.")]
@@ -31,14 +30,12 @@ def key(
 
     home = settings.home(create=False)
     manifest = manifest_of(home)
-    try:
+    with reasons_told():
         manifest.refresh()
         if new and manifest.key_id is None:
             found = signing.make(signing.places().paths[-1])
         else:
             found = signing.signing_key(manifest.ledger_id, manifest.key_id, create=False)
-    except OSError as problem:
-        raise GuardrailError(problem.strerror or str(problem)) from problem
     beside = signing.beside(found.path, home)
     verifier = standing.vkey_of(manifest, found) if manifest.ledger_id is not None else None
     if as_json:
@@ -65,14 +62,12 @@ def rotate(
     from guardrail.review.case import Actor
 
     folder = settings.home(create=False) / FOLDER
-    try:
+    with reasons_told():
         if adopt:
             before, after = rotation.adopt(folder)
         else:
             old, after = rotation.rotate(folder)
             before = old.key_id
-    except OSError as problem:
-        raise GuardrailError(problem.strerror or str(problem)) from problem
     how = "adopted" if adopt else "rotated"
     who = Actor.of(by)
     fields = {"what": how, "key": after.key_id, "before": before, "actor": {"id": who.id, "known_by": who.known_by}}

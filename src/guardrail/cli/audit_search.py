@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,7 +14,7 @@ from guardrail.cli.trail import local, note, short
 from guardrail.errors import ConfigError
 from guardrail.ledger import reader, told
 from guardrail.ledger.disk import FOLDER
-from guardrail.ledger.wanted import Record, Wanted, actor_of, wanted
+from guardrail.ledger.wanted import Record, actor_of, wanted
 
 _HEADS: Final = ("when", "what", "guard", "who", "business id", "answer", "id")
 
@@ -56,7 +55,10 @@ def search(
     as_json: _Json = False,
 ) -> None:
     """Find records: by id, business id, guard, actor, outcome, event, person and time."""
-    which = _which(ids, business_id, guard, actor, outcome, event, subject, since, until)
+    which = wanted(
+        ids=ids, business_id=business_id, guard=guard, actor=actor, outcome=outcome, event=event, subject=subject, since=since,
+        until=until,
+    )  # fmt: skip
     asked = reader.stored(which, limit=limit + 1, newest_first=not oldest_first, indexed=True)
     found = [each.record for each in asked]
     more, found = len(found) > limit, found[:limit]
@@ -111,7 +113,10 @@ def export(
     """Write records into a file of another form; the export itself is recorded, with the file's digest."""
     from guardrail.ledger import export as exports
 
-    which = _which(ids, business_id, guard, actor, outcome, event, subject, since, until)
+    which = wanted(
+        ids=ids, business_id=business_id, guard=guard, actor=actor, outcome=outcome, event=event, subject=subject, since=since,
+        until=until,
+    )  # fmt: skip
     if not out.parent.is_dir():
         raise ConfigError(f"there is no folder {out.parent}", hint="make it first")
     made = exports.export(which, form, out, limit=limit, replace=force)
@@ -129,23 +134,6 @@ def export(
         say(f"{made.records:,} records are in {clean(made.path)} ({made.size:,} bytes)")
         say(f"sha256 {made.sha256}")
     note(made.recorded)
-
-
-def _which(  # noqa: PLR0917 - the filters that both commands have, in one order
-    ids: Sequence[str] | None,
-    business_id: str | None,
-    guard: Sequence[str] | None,
-    actor: Sequence[str] | None,
-    outcome: Sequence[str] | None,
-    event: Sequence[str] | None,
-    subject: Sequence[str] | None,
-    since: str | None,
-    until: str | None,
-) -> Wanted:
-    return wanted(
-        ids=ids, business_id=business_id, guard=guard, actor=actor, outcome=outcome, event=event, subject=subject, since=since,
-        until=until,
-    )  # fmt: skip
 
 
 def _row(record: Record) -> tuple[str, ...]:

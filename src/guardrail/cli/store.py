@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from guardrail import settings
-from guardrail.cli.text import clean, emit, say
-from guardrail.errors import ConfigError, GuardrailError
+from guardrail.cli.text import clean, emit, reasons_told, say
+from guardrail.errors import ConfigError
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -41,16 +41,14 @@ def replay(*, as_json: _Json = False) -> None:
     """Bring what ended processes of this home have kept in files into the database, and close their lanes."""
     from guardrail.ledger.postgres.recovery import replay as bring
 
-    try:
+    with reasons_told():
         done = bring(settings.home(create=False), _url())
-    except OSError as problem:
-        raise GuardrailError(problem.strerror or str(problem)) from problem
     if as_json:
         emit([each._asdict() for each in done])
         return
     for each in done:
-        said = f"[red]{clean(each.problem)}[/red]" if each.problem else f"{each.size} records, closed"
-        say(f"{clean(each.lane)}: {said}")
+        came = f"[red]{clean(each.problem)}[/red]" if each.problem else f"{each.size} records, closed"
+        say(f"{clean(each.lane)}: {came}")
     if not done:
         say("nothing waits to be replayed")
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import typer
+
+from guardrail.errors import GuardrailError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDE: Final = 160  # columns where the output is no terminal and nobody says how wide it is
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})  # control, format, unassigned, private, surrogate
+
+
+@contextlib.contextmanager
+def reasons_told() -> Iterator[None]:
+    """Have what the operating system refuses end a command with the reason alone, as errors of the library do."""
+    try:
+        yield
+    except OSError as problem:
+        raise GuardrailError(problem.strerror or str(problem)) from problem
 
 
 def plain(text: object) -> str:

@@ -1,4 +1,4 @@
-"""Compresses closed segments to `.jsonl.gz`: many gzip members of whole lines, byte-identical when read back.
+"""Compresses closed segments to `.jsonl.gz`: many gzip members of whole lines, byte-identical when read back, then a seal.
 
 A reader finds the plain file or the whole compressed one, never neither; a crash leaves both, and the next round goes on.
 """
@@ -28,6 +28,9 @@ MEMBER: Final = 2**20  # bytes of content
 PART: Final = ".part"  # ends the name of what is being made
 _LEVEL: Final = 6
 _GZIP: Final = 31  # zlib's number for its largest window within gzip's head and checksum
+# The last member (RFC 1952): its extra field `gr` holds the SHA-256 of all compressed bytes before. Without it, the moment in
+# a head or the bits that fill up the last byte of a member could be changed and nobody would see it.
+SEAL: Final = b"\x1f\x8b\x08\4" + bytes(5) + b"\xff\x24\0gr\x20\0%b\3" + bytes(9)
 
 
 @dataclass
@@ -136,15 +139,18 @@ def pack(path: Path, pace: Pace = keeping.unhurried) -> tuple[int, int]:
 
 def _write(source: int, making: Path, pace: Pace) -> tuple[bytes, int]:
     """Write the members; return digest and length of the content."""
-    digest, length = hashlib.sha256(), 0
+    digest, length, packed = hashlib.sha256(), 0, hashlib.sha256()
     handle = os.open(making, os.O_WRONLY | os.O_TRUNC | disk.FLAGS, disk.MODE)
     try:
         for content in _members(source):
             digest.update(content)
             length += len(content)
             packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-            disk.write_all(handle, packer.compress(content) + packer.flush())
+            member = packer.compress(content) + packer.flush()
+            packed.update(member)
+            disk.write_all(handle, member)
             pace(len(content))
+        disk.write_all(handle, SEAL % packed.digest())
         os.fsync(handle)
     finally:
         os.close(handle)

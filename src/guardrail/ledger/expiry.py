@@ -107,10 +107,10 @@ class Expiry:
 
     def _signed(self) -> dict[str, verify.Facts]:
         """Return what lines of the manifest say that are linked and covered by a good signature."""
-        run = verify.Run(verify.Files(str(self._home / FOLDER)), only=set())
-        for many in run.steps():
+        run = verify.Run(verify.Files(str(self._home / FOLDER)))
+        for many in run.manifest_steps():
             self._pace(many)
-        bad = [each for each in run.findings if each.lane is None and each.code in {1, 2, 5} and each.what != "foreign lane"]
+        bad = [each for each in run.report.findings if each.lane is None and each.code in {1, 2, 5}]
         if bad:
             raise Untrusted(f"the manifest does not verify: {bad[0].text}; `guardrail audit verify` says more")
         return run.facts

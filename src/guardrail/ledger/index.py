@@ -16,6 +16,7 @@ from typing import Final
 from guardrail import clock
 from guardrail.ledger import index_build as build
 from guardrail.ledger.disk import FOLDER
+from guardrail.ledger.index_file import Cursors, IndexFile, Later, cursors
 from guardrail.ledger.index_query import Question, Row
 from guardrail.ledger.index_rows import FORMAT, SHIFT, packed
 from guardrail.ledger.reader import Stored
@@ -43,7 +44,7 @@ class Unusable(Exception):
     """There is no index here, and none can be made."""
 
 
-_latest: tuple[tuple[Path, tuple[int, int] | None], float, build.Cursors] | None = None
+_latest: tuple[tuple[Path, tuple[int, int] | None], float, Cursors] | None = None
 
 
 def damaged(problem: sqlite3.Error) -> bool:
@@ -63,7 +64,7 @@ class Index:
         self.home = home
         self.path = self.folder / FILE
 
-    def refresh(self, seconds: float | None = PATIENCE, tell: build.Tell | None = None) -> build.Cursors:
+    def refresh(self, seconds: float | None = PATIENCE, tell: build.Tell | None = None) -> Cursors:
         """Bring the index up to date, unless another process is just doing so or it may not be written.
 
         Args:
@@ -91,9 +92,9 @@ class Index:
         with contextlib.suppress(OSError), file_lock.held(self.folder / LOCK, block=seconds is None) as alone:
             if alone:
                 try:
-                    with contextlib.closing(build.Builder(self.path)) as builder:
-                        builder.extend(self.home, seconds, tell)
-                except build.Later:
+                    with contextlib.closing(IndexFile(self.path)) as file:
+                        build.Builder(file, self.home).extend(seconds, tell)
+                except Later:
                     raise Unusable from None
                 except sqlite3.Error as problem:
                     if damaged(problem):
@@ -101,7 +102,7 @@ class Index:
         if not self.path.is_file():
             raise Unusable
         with forks.apart(), contextlib.closing(self._open()) as db:
-            found = build.cursors(db)
+            found = cursors(db)
         _latest = (self.path, identity(self.path)), clock.now() + _FRESH, found
         return found
 
@@ -112,10 +113,10 @@ class Index:
             OSError: It cannot be written.
             sqlite3.Error: It is damaged, or in use beyond patience.
         """
-        with contextlib.suppress(build.Later), file_lock.held(self.folder / LOCK):
+        with contextlib.suppress(Later), file_lock.held(self.folder / LOCK):
             if self.path.is_file():
-                with contextlib.closing(build.Builder(self.path)) as builder:
-                    builder.sweep(self.home)
+                with contextlib.closing(IndexFile(self.path)) as file:
+                    build.Builder(file, self.home).sweep()
 
     def renew(self, tell: build.Tell | None = None) -> None:
         """Make the index anew from the segments; the one that there is serves until then.
@@ -124,9 +125,9 @@ class Index:
             OSError: It cannot be written.
             sqlite3.Error: As above.
         """
-        with file_lock.held(self.folder / LOCK), contextlib.closing(build.Builder(self.path, anew=True)) as builder:
-            builder.extend(self.home, None, tell)
-            builder.finish()
+        with file_lock.held(self.folder / LOCK), contextlib.closing(IndexFile(self.path, anew=True)) as file:
+            build.Builder(file, self.home).extend(None, tell)
+            file.finish()
 
     def discard(self) -> None:
         """Remove the index, so that the next search makes it anew."""
@@ -134,7 +135,7 @@ class Index:
             for name in (self.path, self.path.with_name(f"{FILE}-journal")):
                 name.unlink(missing_ok=True)
 
-    def search(self, wanted: Wanted, cursors: build.Cursors, *, newest_first: bool) -> Iterator[Stored]:
+    def search(self, wanted: Wanted, cursors: Cursors, *, newest_first: bool) -> Iterator[Stored]:
         """Yield the records that the index finds, by (ts, lane, seq), each read from its segment.
 
         Args:

@@ -66,14 +66,10 @@ def prove(identity: str, home: Path) -> str:
     if found is None:
         raise NotProvable("no record has this id", hint="give the whole id; `guardrail tail` shows the latest")
     source = source_of(home)
-    try:
-        stored = source.stored(found.lane)
-        raw, note = _checkpoint(source, found.lane, found.seq)
-        if stored < note.size:
-            raise NotProvable("the stored hashes of the lane are incomplete", hint="guardrail audit verify says more")
-        path = inclusion(lambda at, many: source.leaves(found.lane, at, many), found.seq - 1, note.size)
-    finally:
-        source.close()
+    raw, note = _checkpoint(source, found.lane, found.seq)
+    if source.stored(found.lane) < note.size:
+        raise NotProvable("the stored hashes of the lane are incomplete", hint="guardrail audit verify says more")
+    path = inclusion(lambda at, many: source.leaves(found.lane, at, many), found.seq - 1, note.size)
     line = found.line.removesuffix(b"\n")
     if not merkle.verify_inclusion(merkle.leaf(line), found.seq - 1, note.size, path, note.root):
         raise NotProvable("the record is not the one that was signed", hint="guardrail audit verify says where it was changed")

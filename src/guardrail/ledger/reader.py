@@ -21,7 +21,7 @@ from guardrail.ledger.segments import PACKED, Record, Segment, backwards, begun,
 from guardrail.ledger.wanted import Moment, Wanted, Which, wanted
 
 if TYPE_CHECKING:
-    from guardrail.ledger.index_build import Cursors
+    from guardrail.ledger.index_file import Cursors
 
 __all__ = ["Record", "Stored", "check", "find", "find_business", "follow", "mentions", "read", "stored"]
 

@@ -6,14 +6,16 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from guardrail import clock, lifecycle, notices, settings
+from guardrail import clock, notices, settings
 from guardrail.errors import ConfigError
 from guardrail.ledger import disk, trust
+from guardrail.ledger.background import Post, Worker
 from guardrail.ledger.sources import source_of
-from guardrail.ledger.verify import Finding, Run
+from guardrail.ledger.verify import Facts, Finding, Run, Scan
 from guardrail.store import file_lock
 
 ROUND_BYTES: Final = 16 * 2**20
@@ -28,6 +30,37 @@ _TOLD: Final = 5  # findings in one incident record
 _KEPT: Final = 1_000  # findings that are remembered as told
 
 
+@dataclass
+class Part(Run):
+    """A verification of some lanes, or of their newest segments only, relying on the stored hashes of what was before.
+
+    Attributes:
+        only: The lanes; None: all.
+        newest: Whether to pass over all segments but the last.
+    """
+
+    only: set[str] | None = None
+    newest: bool = False
+
+    def lane_steps(self, lane: str) -> Iterator[int]:
+        """Read a lane, if it is one of those."""
+        if self.only is None or lane in self.only:
+            yield from super().lane_steps(lane)
+
+    def scan(self, lane: str, facts: Facts) -> Scan:
+        """Begin to read a lane; what is passed over counts as pruned."""
+        scan = super().scan(lane, facts)
+        if self.newest and len(scan.files) > 1:
+            facts.pruned.append((1, scan.files[-1][1] - 1))
+            del scan.files[:-1]
+        return scan
+
+    def judge(self) -> None:
+        """Judge nothing as a whole that was read in part."""
+        if self.only is None and not self.newest:
+            super().judge()
+
+
 class Check:
     """The self-check of one home. `round` may be called again and again; each call goes on where the last one stopped.
 
@@ -37,13 +70,13 @@ class Check:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._run: Run | None = None
+        self._run: Part | None = None
         self._steps: Iterator[int] = iter(())
 
     def newest(self, most: int = ROUND_BYTES, end: threading.Event | None = None) -> list[Finding]:
         """Verify the last segments of the newest lanes, within a bound; return what is wrong and was not known."""
         lanes = source_of(self.home).lanes()[-NEWEST_LANES:]
-        run = self._new(newest=True, only=set(lanes))
+        run = self._part(set(lanes), newest=True)
         done = _spend(run.steps(), most, end)
         return self._judge(run, whole=False) if done is not None else []
 
@@ -54,7 +87,7 @@ class Check:
         compressed meanwhile.
         """
         if self._run is None:
-            self._run = self._new()
+            self._run = self._part()
             self._steps = self._run.steps()
         done = _spend(self._steps, most, end)
         if not done:
@@ -62,16 +95,16 @@ class Check:
         run, self._run = self._run, None
         return self._judge(run, whole=True)
 
-    def _new(self, *, newest: bool = False, only: set[str] | None = None) -> Run:
-        return Run(source_of(self.home), trust.own_keys(self.home), now=clock.wall(), newest=newest, only=only)
+    def _part(self, only: set[str] | None = None, *, newest: bool = False) -> Part:
+        return Part(source_of(self.home), trust.own_keys(self.home), only=only, newest=newest)
 
-    def _judge(self, run: Run, *, whole: bool) -> list[Finding]:
-        found = [each for each in run.findings if each.code in _ALARMS]
+    def _judge(self, run: Part, *, whole: bool) -> list[Finding]:
+        found = [each for each in run.report.findings if each.code in _ALARMS]
         if found:
-            again = self._new(only={each.lane for each in found if each.lane} if all(each.lane for each in found) else None)
+            again = self._part({each.lane for each in found if each.lane} if all(each.lane for each in found) else None)
             for _ in again.steps():
                 pass
-            found = [each for each in again.findings if each.code in _ALARMS]
+            found = [each for each in again.report.findings if each.code in _ALARMS]
         known = state(self.home)
         told = {tuple(each) for each in known.get("told", ())}
         fresh = [each for each in found if _mark(each) not in told]
@@ -114,26 +147,15 @@ def state(home: Path) -> dict[str, Any]:
 
 
 # ── the thread ────────────────────────────────────────────────────────────────────────────────────────────────────────
-class Keeper:
+class Keeper(Worker):
     """The thread that checks a home."""
 
     def __init__(self, home: Path, every: float) -> None:
-        self.home = home
+        super().__init__(home, "guardrail-selfcheck")
         self._every = every
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="guardrail-selfcheck", daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self, timeout: float) -> bool:
-        """End, soon; return whether it has."""
-        self._end.set()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _watch(self) -> None:
+    def work(self) -> None:
+        """Check, as often as it was told, while no other process of the home does."""
         pause = START_SECONDS
         while not self._end.wait(pause):
             with contextlib.suppress(OSError), file_lock.held(self.home / LOCK, block=False) as alone:
@@ -171,41 +193,14 @@ def tell(findings: list[Finding]) -> None:
     writer.event("incident", fields={"what": "verification", "findings": shown, "found": len(findings)})
 
 
-_keeper: Keeper | None = None
-_lock = threading.Lock()
+_post = Post(EXIT_ORDER)
 
 
 def begin(home: Path) -> None:
     """Begin to check a home, if that is wanted and not done already."""
-    global _keeper  # noqa: PLW0603 - one per process
     try:
         every = settings.current().selfcheck
     except ConfigError:
         return
-    with _lock:
-        if every is None or (_keeper is not None and _keeper.home == home):
-            return
-        if _keeper is not None:
-            _keeper.stop(0.0)
-            _keeper = None
-        fresh = Keeper(home, every)
-        with contextlib.suppress(RuntimeError):  # no thread can be started any more
-            fresh.start()
-            _keeper = fresh
-
-
-def finish(seconds: float) -> bool:
-    """End the check; a later record begins it anew."""
-    global _keeper
-    with _lock:
-        keeper, _keeper = _keeper, None
-    return keeper is None or keeper.stop(seconds)
-
-
-def _in_child() -> None:
-    global _keeper, _lock
-    _keeper, _lock = None, threading.Lock()
-
-
-lifecycle.after_fork(_in_child)
-lifecycle.at_exit(EXIT_ORDER, finish)
+    if every is not None:
+        _post.begin(Keeper(home, every))

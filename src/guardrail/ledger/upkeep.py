@@ -9,8 +9,9 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from guardrail import clock, lifecycle, notices, settings
+from guardrail import clock, notices, settings
 from guardrail.errors import ConfigError, GuardrailError
+from guardrail.ledger.background import Post, Worker
 from guardrail.store import forks
 
 START_SECONDS: Final = 3.0  # after the first record: short jobs do their part, too
@@ -25,7 +26,7 @@ class _Ended(BaseException):
     """The process ends; what was begun is left as a crash would leave it, and the next one goes on."""
 
 
-class Upkeep:
+class Upkeep(Worker):
     """The thread that keeps a home in order.
 
     Args:
@@ -33,23 +34,12 @@ class Upkeep:
     """
 
     def __init__(self, home: Path) -> None:
-        self.home = home
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="guardrail-upkeep", daemon=True)
+        super().__init__(home, "guardrail-upkeep")
         self._began = clock.now(), clock.wall()
         self._worked_at = clock.now()
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self, timeout: float) -> bool:
-        """End, soon; return whether it has."""
-        self._end.set()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
+    def work(self) -> None:
+        """Do a round soon and then every hour, out of everybody's way."""
         if sys.platform == "linux":  # there a thread has a priority of its own
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
@@ -104,43 +94,14 @@ class Upkeep:
         return False
 
 
-_upkeep: Upkeep | None = None
-_lock = threading.Lock()
+_post = Post(EXIT_ORDER)
 
 
 def begin(home: Path) -> None:
     """Begin to keep a home in order, if anything of that is wanted and it is not done already."""
-    global _upkeep  # noqa: PLW0603 - one per process
     try:
         now = settings.current()
     except ConfigError:
         return
-    with _lock:
-        if not now.compress and now.retention is None:
-            return
-        if _upkeep is not None:
-            if _upkeep.home == home:
-                return
-            _upkeep.stop(0.0)
-            _upkeep = None
-        fresh = Upkeep(home)
-        with contextlib.suppress(RuntimeError):  # no thread can be started any more
-            fresh.start()
-            _upkeep = fresh
-
-
-def finish(seconds: float) -> bool:
-    """End it; a later record begins it anew."""
-    global _upkeep
-    with _lock:
-        upkeep, _upkeep = _upkeep, None
-    return upkeep is None or upkeep.stop(seconds)
-
-
-def _in_child() -> None:
-    global _upkeep, _lock
-    _upkeep, _lock = None, threading.Lock()
-
-
-lifecycle.after_fork(_in_child)
-lifecycle.at_exit(EXIT_ORDER, finish)
+    if now.compress or now.retention is not None:
+        _post.begin(Upkeep(home))

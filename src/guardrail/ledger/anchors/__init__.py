@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from guardrail.errors import ConfigError
 from guardrail.settings.anchors import Anchor
 
 KINDS: Final = {"file": "file", "s3": "s3", "postgresql": "postgres"}  # scheme to module
@@ -44,6 +45,12 @@ class Place(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+def lacking(anchor: Anchor, extra: str) -> ConfigError:
+    """Return what is raised where the extra that an anchor needs is not installed."""
+    command = f'pip install "guardrail-sdk[{extra}]"'
+    return ConfigError(f"the anchor {anchor.name} needs the extra {extra}: {command}", hint="or unset it")
 
 
 def place(anchor: Anchor) -> Place:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from guardrail.errors import ConfigError
 from guardrail.ledger import anchors
 from guardrail.settings.anchors import OWN, Anchor
 
@@ -38,9 +37,7 @@ def make(anchor: Anchor) -> Table:
     try:
         import psycopg  # noqa: F401, PLC0415 - an extra
     except ImportError as problem:
-        raise ConfigError(
-            f'the anchor {anchor.name} needs the extra postgres: pip install "guardrail-sdk[postgres]"', hint="or unset it"
-        ) from problem
+        raise anchors.lacking(anchor, "postgres") from problem
     parts = urlsplit(anchor.url.reveal())
     theirs = [(name, value) for name, value in parse_qsl(parts.query) if name not in OWN]
     url = urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote)))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from guardrail import clock
-from guardrail.errors import ConfigError
 from guardrail.ledger import anchors
 from guardrail.settings.anchors import Anchor
 
@@ -27,9 +26,7 @@ def make(anchor: Anchor) -> Bucket:
         import boto3  # noqa: PLC0415 - an extra
         from botocore.config import Config  # noqa: PLC0415
     except ImportError as problem:
-        raise ConfigError(
-            f'the anchor {anchor.name} needs the extra s3: pip install "guardrail-sdk[s3]"', hint="or unset it"
-        ) from problem
+        raise anchors.lacking(anchor, "s3") from problem
     parts = urlsplit(anchor.url.reveal())
     options = anchor.options
     config = Config(connect_timeout=_SECONDS, read_timeout=_SECONDS, retries={"total_max_attempts": 1})

@@ -41,6 +41,11 @@ class Rows(Source):
         """Return the names of all lanes that hold anything."""
         return [str(lane) for (lane,) in self._link.run(rows.LANES)]
 
+    def begun(self, lane: str) -> bool:
+        """Return False: there is no place for a lane before its first record."""
+        del lane
+        return False
+
     def segments(self, lane: str | None) -> list[tuple[str, int]]:
         """Return the one segment of a lane, from its first record that was not pruned."""
         if lane is None:
