@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import orjson
@@ -226,3 +229,34 @@ def test_a_call_starts_no_courier_where_no_sink_is(home):
     assert flush(5)
     assert not couriers._rounds
     assert shutdown(5)
+
+
+def test_workers_of_a_preloaded_gunicorn_all_deliver(tmp_path):
+    """A call is made before the workers are forked; theirs and its records all arrive, whoever serves the sink."""
+    home, path = tmp_path / "own", tmp_path / "arrived"
+    body = "predict(0)\nflush(10)\ndef app(environ, start):\n    predict(1)\n    start('200 OK', [])\n    return [b'%d' % os.getpid()]\n"
+    (tmp_path / "service.py").write_text(PROGRAM.format(here=str(Path(__file__).parent), body=body))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--bind", f"127.0.0.1:{port}", "service:app"]
+    env = {**os.environ, "GUARDRAIL_SINK_OUT": f"test://host{path}", "GUARDRAIL_HOME": str(home)}
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        answered: set[bytes] = set()
+        until = time.monotonic() + 30
+        while len(answered) < 2:
+            assert time.monotonic() < until, (tmp_path / "log").read_text()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                    answered.add(answer.read())
+            except OSError:
+                time.sleep(0.05)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+    run(home, f"test://host{path}", "predict(2)")  # whoever died first has left the rest to the next
+    seen = arrived(path)
+    assert {each for each, _ in seen} == stored(home)
+    assert len({line["pid"] for _, line in seen if line["event"] == "call"}) == 4
