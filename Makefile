@@ -32,12 +32,12 @@ demo: $(VENV)/.examples ## the main job: a credit model on real applications, gu
 lint: $(VENV)/.test ## style and types
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --check --quiet .
-	@$(VENV)/bin/mypy
-	@$(VENV)/bin/basedpyright --level error
+	@$(VENV)/bin/basedpyright --level error >$(VENV)/basedpyright.log 2>&1 & other=$$!; \
+	$(VENV)/bin/mypy; result=$$?; wait $$other || { cat $(VENV)/basedpyright.log; result=1; }; exit $$result
 
 test: lint ## style, types and every test, on each Python from 3.11 to 3.13 that is installed
 	@sh tests/other_pythons.sh prepare >/dev/null 2>&1 & prepared=$$!; \
-	$(PY) -m pytest -q; result=$$?; wait $$prepared; exit $$result
+	$(PY) -m pytest -q -n 2 --dist loadfile; result=$$?; wait $$prepared; exit $$result
 	@sh tests/other_pythons.sh
 
 bench: $(VENV)/.test ## what a guarded call and its record cost, beside the same by hand

@@ -20,7 +20,7 @@ for version in 3.11 3.12 3.13; do
   fi
   [ "${1:-}" = prepare ] && continue
   echo "Python $version:"
-  "$venv/bin/python" -m pytest -q -p no:cacheprovider -m 'not slow' \
+  "$venv/bin/python" -m pytest -q -n 2 --dist loadfile -p no:cacheprovider -m 'not slow' \
     tests/test_guarded.py tests/test_call_path.py tests/test_endings.py tests/test_batches.py tests/test_content_*.py \
     tests/policies tests/drivers/test_hand_off.py tests/ledger/test_ledger_record.py
 done

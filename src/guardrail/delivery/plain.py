@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -55,8 +55,13 @@ def micros(record: Mapping[str, Any]) -> int | None:
 
 def severity(record: Mapping[str, Any]) -> Severity:
     """Return how bad it is."""
-    found = _EVENTS.get(word(record.get("event"))) or _OUTCOMES.get(word(record.get("outcome")))
-    return found or "info"
+    otherwise: Severity = "info"
+    return _EVENTS.get(word(record.get("event")), _OUTCOMES.get(word(record.get("outcome")), otherwise))
+
+
+def worst(records: Iterable[Mapping[str, Any]]) -> Severity:
+    """Return how bad the worst of several is."""
+    return max((severity(record) for record in records), key=SEVERITIES.index, default="info")
 
 
 def word(value: object) -> str:

@@ -116,7 +116,7 @@ class RedisSink:
             from redis.retry import Retry  # noqa: PLC0415 - as above
 
             where = self._address
-            tls = {"ssl": True, "ssl_cert_reqs": "none" if where.options["insecure"] else "required"}
+            tls: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none" if where.options["insecure"] else "required"}
             self._client = redis.Redis(
                 host=where.host, port=where.port or 6379, db=int(where.path.strip("/") or 0),
                 username=None if where.user is None else where.user.reveal(),
