@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardrail.ledger import record
+from guardrail.ledger.entry import Entry
 from guardrail.ledger.moulds import Moulds
 
 KEY = record.Key(b"k" * 32)
@@ -22,10 +23,18 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+def pour(moulds: Moulds, entry: Entry) -> bytes | None:
+    """Return a call's line as it is poured, None where it is left to the encoder."""
+    lines: list[bytes] = []
+    left = moulds.pour(entry.plan, [entry], lines)
+    assert (left is None) == bool(lines)
+    return lines[0] if lines else None
+
+
 def both(plan: Any, key: record.Key | None, parts: dict[str, Any]) -> tuple[bytes | None, bytes]:
     """Return a call's line as it is poured, and as it is encoded."""
     entry, same = make_entry(plan, **parts), record.sameness(plan)
-    return Moulds(same, AROUND, key).pour(entry), record.call_body(entry, same, AROUND, key)
+    return pour(Moulds(same, AROUND, key), entry), record.call_body(entry, same, AROUND, key)
 
 
 @given(
@@ -60,7 +69,7 @@ def test_ordinary_calls_are_poured(output: Any) -> None:
     plan = make_plan(returns_prediction=True)
     moulds = Moulds(record.sameness(plan), AROUND, KEY)
     for at in range(3):
-        line = moulds.pour(make_entry(plan, output=output, took=0.001 * at))
+        line = pour(moulds, make_entry(plan, output=output, took=0.001 * at))
         assert line is not None
         assert orjson.loads(line)["output"] == {"value": output[0] if isinstance(output, tuple) else output}
 
@@ -72,7 +81,7 @@ def test_ordinary_calls_are_poured(output: Any) -> None:
 def test_what_is_not_ordinary_is_left_to_the_encoder(parts: dict[str, Any]) -> None:
     """Rare facts, long or structured answers, and parts of another kind."""
     plan = make_plan()
-    assert Moulds(record.sameness(plan), AROUND, KEY).pour(make_entry(plan, **parts)) is None
+    assert pour(Moulds(record.sameness(plan), AROUND, KEY), make_entry(plan, **parts)) is None
 
 
 def test_moulds_of_one_plan_are_bounded() -> None:
@@ -80,5 +89,37 @@ def test_moulds_of_one_plan_are_bounded() -> None:
     plan = make_plan()
     moulds = Moulds(record.sameness(plan), AROUND, KEY)
     for attempts in range(1_000):
-        assert moulds.pour(make_entry(plan, attempts=attempts)) is not None
+        assert pour(moulds, make_entry(plan, attempts=attempts)) is not None
     assert len(moulds._shapes) <= 256
+
+
+CALLS = st.tuples(
+    st.sampled_from([0.0, 1_700_000_000.0, 1_700_000_000.9999999, 1_700_000_001.0]),
+    st.floats(-0.002, 0.002),
+    st.sampled_from([1, 2**18 - 1, 2**18, 2**32]),
+    st.integers(0, 3),
+    st.sampled_from(["answered", "failed"]),
+)
+
+
+@given(calls=st.lists(CALLS, max_size=12))
+def test_calls_poured_one_after_the_other_share_no_more_than_they_have_in_common(calls: list[Any]) -> None:
+    """Ids and moments are right over the edges of milliseconds and seconds, whichever way time goes."""
+    plan = make_plan()
+    same = record.sameness(plan)
+    entries = [make_entry(plan, at=at + more, seq=seq + step, outcome=outcome) for at, more, seq, step, outcome in calls]
+    lines: list[bytes] = []
+    assert Moulds(same, AROUND, KEY).pour(plan, entries, lines) is None
+    assert [orjson.loads(line) for line in lines] == [orjson.loads(record.call_body(each, same, AROUND, KEY)) for each in entries]
+
+
+def test_pouring_stops_at_the_first_call_of_another_plan_or_kind() -> None:
+    """It is returned, and nothing behind it was taken."""
+    plan, other = make_plan(), make_plan()
+    moulds = Moulds(record.sameness(plan), AROUND, KEY)
+    for odd in (make_entry(other), make_entry(plan, output=[1])):
+        lines: list[bytes] = []
+        rest = iter([make_entry(plan), make_entry(plan), odd, make_entry(plan)])
+        assert moulds.pour(plan, rest, lines) is odd
+        assert len(lines) == 2
+        assert len(list(rest)) == 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import call as calls
 from guardrail import notices, settings
@@ -16,6 +17,9 @@ from guardrail.ledger.queued import Event, Losses
 from guardrail.ledger.record import Key, Sameness, call_body, event_body, sameness
 from guardrail.ledger.surroundings import surroundings
 from guardrail.settings.values import masked
+
+if TYPE_CHECKING:
+    from guardrail.plan import Plan
 
 _PLANS: Final = 4_096
 
@@ -32,7 +36,7 @@ class Lines:
         self._begun = False
         self._around: dict[str, Any] = {}
         self._same: dict[tuple[str, str, str, str], tuple[Sameness, Moulds]] = {}
-        self._latest: tuple[Any, Sameness, Moulds] | None = None  # most batches are one guard's
+        self._latest: tuple[Plan, Sameness, Moulds] | None = None  # most batches are one guard's
         self._key: Key | None = None
 
     def again(self) -> None:
@@ -41,14 +45,44 @@ class Lines:
         self._same.clear()
         self._latest = None
 
+    def calls(self, entries: Iterable[Entry], lost: Callable[[Entry, Exception], None], *, awaited: bool = False) -> list[bytes]:
+        """Make the lines of calls.
+
+        Args:
+            entries: What the calls left, in order.
+            lost: Told of each call whose line cannot be made, and why.
+            awaited: Whether their records are waited for: then also the calls of a plan without audit have one.
+        """
+        made: list[bytes] = []
+        rest = iter(entries)
+        entry = next(rest, None)
+        while entry is not None:
+            plan, another = entry[3], None
+            try:
+                if awaited or plan.audit.durability != "off":
+                    _, same, moulds = self._of(entry)
+                    another = moulds.pour(plan, chain((entry,), rest), made)
+                    if another is not None and another[3] is plan:  # not an ordinary one
+                        entry, another = another, None
+                        made.append(call_body(entry, same, self._around, self._key))
+                    elif another is None:
+                        return made
+            except Exception as problem:  # noqa: BLE001 - one odd call must not stop the ledger
+                lost(entry, problem)
+            entry = another or next(rest, None)
+        return made
+
     def call(self, entry: Entry) -> bytes:
-        """Make the line of a call."""
-        plan = entry[3]
-        latest = self._latest
+        """Make the line of one call, ordinary or not."""
+        return call_body(entry, self._of(entry)[1], self._around, self._key)
+
+    def _of(self, entry: Entry) -> tuple[Plan, Sameness, Moulds]:
+        """Return what the calls of a plan have in common, and spell it out if that is not done yet."""
+        plan, latest = entry[3], self._latest
         if latest is None or latest[0] is not plan:
             known = (plan.digest, plan.mode, plan.name, plan.version)
             latest = self._latest = (plan, *(self._same.get(known) or self._spell_out(entry, known)))
-        return latest[2].pour(entry) or call_body(entry, latest[1], self._around, self._key)
+        return latest
 
     def event(self, item: Event) -> bytes:
         """Make the line of an event."""
