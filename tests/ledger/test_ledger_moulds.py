@@ -10,6 +10,7 @@ from fake_calls import make_entry, make_plan
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardrail.ledger import moulds as moulds_module
 from guardrail.ledger import record
 from guardrail.ledger.entry import Entry
 from guardrail.ledger.moulds import Moulds
@@ -25,9 +26,9 @@ VALUES = st.one_of(
 
 def pour(moulds: Moulds, entry: Entry) -> bytes | None:
     """Return a call's line as it is poured, None where it is left to the encoder."""
-    lines: list[bytes] = []
-    left = moulds.pour(entry.plan, [entry], lines)
-    assert (left is None) == bool(lines)
+    left: list[Entry] = []
+    lines = moulds_module.pour([entry], lambda _entry: moulds, lambda odd, _moulds: left.append(odd))
+    assert len(lines) + len(left) == 1
     return lines[0] if lines else None
 
 
@@ -90,7 +91,7 @@ def test_moulds_of_one_plan_are_bounded() -> None:
     moulds = Moulds(record.sameness(plan), AROUND, KEY)
     for attempts in range(1_000):
         assert pour(moulds, make_entry(plan, attempts=attempts)) is not None
-    assert len(moulds._shapes) <= 256
+    assert len(moulds.shapes) <= 256
 
 
 CALLS = st.tuples(
@@ -105,21 +106,31 @@ CALLS = st.tuples(
 @given(calls=st.lists(CALLS, max_size=12))
 def test_calls_poured_one_after_the_other_share_no_more_than_they_have_in_common(calls: list[Any]) -> None:
     """Ids and moments are right over the edges of milliseconds and seconds, whichever way time goes."""
-    plan = make_plan()
-    same = record.sameness(plan)
-    entries = [make_entry(plan, at=at + more, seq=seq + step, outcome=outcome) for at, more, seq, step, outcome in calls]
-    lines: list[bytes] = []
-    assert Moulds(same, AROUND, KEY).pour(plan, entries, lines) is None
-    assert [orjson.loads(line) for line in lines] == [orjson.loads(record.call_body(each, same, AROUND, KEY)) for each in entries]
+    plans = make_plan(), make_plan(name="other", inputs="none")
+    moulds = {each.name: Moulds(record.sameness(each), AROUND, KEY) for each in plans}
+    entries = [
+        make_entry(plans[step % 2], at=at + more, seq=seq + step, outcome=outcome) for at, more, seq, step, outcome in calls
+    ]
+    lines = moulds_module.pour(
+        entries, lambda entry: moulds[entry[3].name], lambda _entry, _moulds: pytest.fail("it is ordinary")
+    )
+    encoded = [record.call_body(each, moulds[each.plan.name].same, AROUND, KEY) for each in entries]
+    assert [orjson.loads(line) for line in lines] == [orjson.loads(line) for line in encoded]
 
 
-def test_pouring_stops_at_the_first_call_of_another_plan_or_kind() -> None:
-    """It is returned, and nothing behind it was taken."""
-    plan, other = make_plan(), make_plan()
+def test_what_is_left_to_the_encoder_stays_in_its_place() -> None:
+    """Lines stand in the order of the calls; those of a plan without moulds, and those that cannot be made, have none."""
+    plan, silent = make_plan(), make_plan(name="silent")
     moulds = Moulds(record.sameness(plan), AROUND, KEY)
-    for odd in (make_entry(other), make_entry(plan, output=[1])):
-        lines: list[bytes] = []
-        rest = iter([make_entry(plan), make_entry(plan), odd, make_entry(plan)])
-        assert moulds.pour(plan, rest, lines) is odd
-        assert len(lines) == 2
-        assert len(list(rest)) == 1
+    ends = {"a": b"odd", "b": None}
+    entries = [
+        make_entry(plan, output="first"), make_entry(silent), make_entry(plan, output=["a"]), make_entry(plan, output="second"),
+        make_entry(plan, output=["b"]), make_entry(silent), make_entry(plan, output="third"),
+    ]  # fmt: skip
+    lines = moulds_module.pour(entries, lambda each: moulds if each[3] is plan else None, lambda odd, _moulds: ends[odd[6][0]])
+    assert [line if line == b"odd" else orjson.loads(line)["output"]["value"] for line in lines] == [
+        "first",
+        b"odd",
+        "second",
+        "third",
+    ]
