@@ -169,7 +169,8 @@ class Committer:
             notices.say("record", f"a record could not be made ({type(problem).__name__})", guard=entry[3].name)
             self.losses.count(lost, entry[1])
 
-        step = 1 if self._retry_at else len(entries)  # while the disk refuses, the bounds are looked at before every line
+        # While the disk refuses, or little room is left, the bounds are looked at before every line.
+        step = 1 if self._retry_at or len(self._kept) + len(entries) > KEPT_LINES else len(entries)
         for at in range(0, len(entries), step):
             part = entries[at : at + step]
             if len(self._kept) < KEPT_LINES and self._kept_bytes < KEPT_BYTES:
