@@ -408,7 +408,8 @@ def main() -> None:
         os.environ["XDG_CONFIG_HOME"] = f"{home}/config"  # with keys of its own
         if not asked.records:
             measure(console)
-        growing([size for size in (10_000, 100_000, 1_000_000, 10_000_000) if size <= (asked.records or 1_000_000)], console)
+        most = asked.records or 1_000_000
+        growing([*(size for size in (10_000, 100_000, 1_000_000, 3_000_000) if size < most), most], console)
         from guardrail import shutdown
 
         shutdown(60)

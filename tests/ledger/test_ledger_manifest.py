@@ -176,10 +176,12 @@ def test_a_lock_that_is_held_for_too_long_is_an_error(tmp_path: Path, monkeypatc
 
 
 def test_a_failed_append_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sync that fails takes its line back, so that nobody builds upon what the disk may not have."""
+    """A disk that syncs nothing takes no line, so that nobody builds upon what it may not have; the file is not used again."""
     one = Manifest(tmp_path)
     one.append("hold", hold="x")
     before = (tmp_path / "manifest.jsonl").read_bytes()
+    inode = (tmp_path / "manifest.jsonl").stat().st_ino
+    held = os.open(tmp_path / "manifest.jsonl", os.O_RDONLY)  # so that its inode is not given to another file
 
     def refuse(_handle: int) -> None:
         raise OSError(5, "Input/output error")
@@ -190,3 +192,77 @@ def test_a_failed_append_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
             one.append("hold", hold="y")
     assert (tmp_path / "manifest.jsonl").read_bytes() == before
     assert one.append("hold", hold="z")["n"] == 4
+    os.close(held)
+    assert (tmp_path / "manifest.jsonl").stat().st_ino != inode
+    assert (tmp_path / "manifest.jsonl").read_bytes().startswith(before)
+    assert {each.name for each in tmp_path.iterdir()} <= {"manifest.jsonl", "manifest.lock", "manifest.notes", "config"}
+
+
+@pytest.mark.parametrize("name", ["manifest.jsonl", "manifest.notes"])
+def test_after_a_failed_sync_a_file_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """One sync fails, as Linux tells of a page that it could not write and then forgets: the append goes to another file."""
+    one = Manifest(tmp_path)
+    one.append("hold", hold="x")
+    path = tmp_path / name
+    held = os.open(path, os.O_RDONLY)
+    inode, before = os.fstat(held).st_ino, path.read_bytes()
+    real, refused = os.fsync, []
+
+    def refuse(handle: int) -> None:
+        if os.fstat(handle).st_ino == inode:
+            refused.append(handle)
+            raise OSError(5, "Input/output error")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert one.append("hold", hold="y")["n"] == 4
+    assert one.append("hold", hold="z")["n"] == 5
+    assert len(refused) == 1
+    assert os.fstat(held).st_nlink == 0
+    os.close(held)
+    assert path.read_bytes().startswith(before)
+    again = Manifest(tmp_path)
+    assert list(again.holds()) == ["x", "y", "z"]
+    assert again.damaged == 0
+    found = notes.parse_all((tmp_path / "manifest.notes").read_bytes())
+    assert [note.size for note, _ in found] == [3, 4, 5]
+    assert last_note(tmp_path).root == merkle.root(merkle.leaf(each) for each in raw(tmp_path))
+
+
+def test_a_disk_that_is_full_is_not_taken_for_one_that_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails is taken back from the same file: nothing of it was ever called durable."""
+    one = Manifest(tmp_path)
+    one.append("hold", hold="x")
+    inode = (tmp_path / "manifest.jsonl").stat().st_ino
+    held = os.open(tmp_path / "manifest.jsonl", os.O_RDONLY)
+
+    def full(_handle: int, _content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            one.append("hold", hold="y")
+    assert one.append("hold", hold="z")["n"] == 4
+    os.close(held)
+    assert (tmp_path / "manifest.jsonl").stat().st_ino == inode
+
+
+def test_what_a_newer_release_writes_is_read(tmp_path: Path) -> None:
+    """Its lines may have fields in another order, and events that nobody here knows: they count, and link what comes behind."""
+    one = Manifest(tmp_path)
+    one.append("open", lane="a", key_id="k", host="h", boot="b", pid=7, sdk="1")
+    last = raw(tmp_path)[-1]
+    newer = []
+    for event, lane in (("open", "b"), ("later", "c"), ("close", "a")):
+        facts = {"key_id": "k", "host": "h", "boot": "b", "pid": 8, "sdk": "2", "size": 3, "root": "ab"}
+        last = orjson.dumps({"n": 4 + len(newer), "event": event, **facts, "lane": lane, "prev": merkle.leaf(last).hex(), "v": 2})
+        newer.append(last)
+    with (tmp_path / "manifest.jsonl").open("ab") as file:
+        file.write(b"".join(line + b"\n" for line in newer))
+    again = Manifest(tmp_path)
+    assert again.open_lanes() == ["b"]
+    assert [again.knows(name) for name in "abd"] == [True, True, False]
+    assert {name: facts.closed for name, facts in again.lanes().items()} == {"a": True, "b": False}
+    assert again.damaged == 0
+    assert again.append("hold", hold="x")["n"] == 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -25,6 +25,7 @@ KEPT_BYTES: Final = 64 * 2**20
 _AT_ONCE: Final = 5_000  # lines in one write
 _FIRST_WAIT: Final = 0.1  # seconds until an unusable disk is tried again, doubled each time
 _LONGEST_WAIT: Final = 5.0
+_ENTRIES: Final = frozenset({tuple, Entry})
 _FAIL_FAST: Final = 0.02  # a forced commit this soon after a failed one is not worth another try
 
 
@@ -77,33 +78,42 @@ class Committer:
             Whether somebody waits for one of them, so that they should be written now.
         """
         self._follow_home()
-        entries = [item if isinstance(item, tuple) else item.entry for item in items if not isinstance(item, Event | Mark)]
+        plain = _ENTRIES.issuperset(map(type, items))
+        entries = (
+            items
+            if plain
+            else [item if isinstance(item, tuple) else item.entry for item in items if not isinstance(item, Event | Mark)]
+        )
         if entries:
             taps.before_write(cast("list[Entry]", entries))
+        if plain:
+            self._calls(items)
+            return False
         urgent = False
-        for item in items:
-            if isinstance(item, tuple):
-                if item[3].audit.durability != "off":
-                    self._call(cast("Entry", item))
+        for are_calls, run in groupby(items, _is_call):
+            if are_calls:
+                self._calls(list(run))
                 continue
             urgent = True
-            if isinstance(item, Pledge):
-                lost = self._call(item.entry)
-                if lost is None:
-                    self._promises.append(_Promise(self._made, item))
-                else:
-                    item.settle(OSError(lost))
-            elif isinstance(item, Event):
-                if item.future is not None and item.future.cancelled():
-                    continue  # whoever asked for it has given up: it must not appear later
-                self._keep(self._lines.event(item))
-                if item.future is not None:
-                    self._promises.append(_Promise(self._made, item))
-            elif item.durable:
-                self._promises.append(_Promise(self._made, item))
-            else:
-                item.settle(None)
+            for item in run:
+                self._awaited(item)
         return urgent
+
+    def _awaited(self, item: Pledge | Event | Mark) -> None:
+        if isinstance(item, Pledge):
+            lost = self._calls([item.entry], awaited=True)
+            if lost is not None:
+                item.settle(OSError(lost))
+                return
+        elif isinstance(item, Event):
+            if item.future is not None and item.future.cancelled():
+                return  # whoever asked for it has given up: it must not appear later
+            self._keep(self._lines.event(item))
+        elif not item.durable:
+            item.settle(None)
+            return
+        if item.future is not None:
+            self._promises.append(_Promise(self._made, item))
 
     def commit(self, *, force: bool) -> None:
         """Write what is kept, unless the disk failed a moment ago; then answer who waits.
@@ -149,22 +159,30 @@ class Committer:
             self._lane.abandon()
 
     # ── making lines ──────────────────────────────────────────────────────────────────────────────────────────────────
-    def _call(self, entry: Entry) -> str | None:
-        """Make and keep the line of a call; return why it was lost, None if it was not."""
-        if len(self._kept) >= KEPT_LINES or self._kept_bytes >= KEPT_BYTES:
-            lost = "the disk did not take it"
-        else:
-            try:
-                body = self._lines.call(entry)
-            except Exception as problem:  # noqa: BLE001 - one odd call must not stop the ledger; it is counted, and said
-                notices.say("record", f"a record could not be made ({type(problem).__name__})", guard=entry[3].name)
-                lost = "it could not be made"
-            else:
-                self._kept.append(body)  # as `_keep` does
-                self._kept_bytes += len(body)
-                self._made += 1
-                return None
-        self.losses.count(lost, entry[1])
+    def _calls(self, entries: Sequence[Entry], *, awaited: bool = False) -> str | None:
+        """Make and keep the lines of calls; return why one was lost, None if none was."""
+        lost: str | None = None
+
+        def odd(entry: Entry, problem: Exception) -> None:
+            nonlocal lost
+            lost = "it could not be made"
+            notices.say("record", f"a record could not be made ({type(problem).__name__})", guard=entry[3].name)
+            self.losses.count(lost, entry[1])
+
+        # While the disk refuses, or little room is left, the bounds are looked at before every line.
+        step = 1 if self._retry_at or len(self._kept) + len(entries) > KEPT_LINES else len(entries)
+        for at in range(0, len(entries), step):
+            part = entries[at : at + step]
+            if len(self._kept) < KEPT_LINES and self._kept_bytes < KEPT_BYTES:
+                made = self._lines.calls(part, odd, awaited=awaited)
+                self._kept += made
+                self._kept_bytes += sum(map(len, made))
+                self._made += len(made)
+                continue
+            for entry in part:
+                if awaited or entry[3].audit.durability != "off":
+                    lost = "the disk did not take it"
+                    self.losses.count(lost, entry[1])
         return lost
 
     def _keep(self, body: bytes) -> None:
@@ -274,6 +292,10 @@ class Committer:
     def _replace(self, at: int, body: bytes) -> None:
         self._kept_bytes += len(body) - len(self._kept[at])
         self._kept[at] = body
+
+
+def _is_call(item: Any) -> bool:
+    return isinstance(item, tuple)
 
 
 def _lane(home: Path) -> Lane:

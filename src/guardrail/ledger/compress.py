@@ -19,7 +19,8 @@ from guardrail import clock
 from guardrail.ledger import disk, keeping
 from guardrail.ledger.disk import FOLDER
 from guardrail.ledger.keeping import Pace
-from guardrail.ledger.manifest import LaneFacts, Manifest
+from guardrail.ledger.manifest import Manifest
+from guardrail.ledger.manifest_lines import LaneFacts
 from guardrail.ledger.segments import PACKED, segments, written
 from guardrail.ledger.unzip import Unzipped
 

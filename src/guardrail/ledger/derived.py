@@ -52,9 +52,8 @@ def stored(segment: Segment, leaf: bytes | None) -> Iterator[Line]:
 
 def read_leaves(folder: Path, many: int | None = None) -> list[bytes]:
     """Return leaf hashes as the file has them, of the first `many` records; fewer where it is shorter."""
-    content = b"".join(disk.read_from(folder / LEAVES, 0))
+    content = b"".join(disk.read_from(folder / LEAVES, 0, None if many is None else many * merkle.SIZE))
     end = len(content) // merkle.SIZE * merkle.SIZE
-    end = end if many is None else min(end, many * merkle.SIZE)
     return [content[at : at + merkle.SIZE] for at in range(0, end, merkle.SIZE)]
 
 

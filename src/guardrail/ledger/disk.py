@@ -13,6 +13,13 @@ MODE: Final = 0o600
 FLAGS: Final = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 BLOCK: Final = 2**20
 
+_unsure: set[Path] = set()  # files whose sync failed, and that could not be replaced yet
+
+
+class _NotSynced(OSError):
+    """Nobody knows what the disk has of a file."""
+
+
 sync = getattr(os, "fdatasync", os.fsync)  # macOS has only fsync
 
 
@@ -63,9 +70,25 @@ def write_all(handle: int, content: bytes) -> None:
 def append(path: Path, content: bytes, *, at: int) -> None:
     """Put content at the end of a file and make it durable; what stands behind the known end is cut off before.
 
+    Where a sync fails, the system may take pages for written that the disk never got, and the next sync of the same file
+    succeeds without them. So a file whose sync failed is never appended to again: what it held is written anew, to another
+    file that takes its place.
+
     Raises:
         OSError: It is not durable. Then whatever it left is cut off by the next `append`.
     """
+    if path not in _unsure:
+        try:
+            _append(path, content, at)
+        except _NotSynced:
+            _unsure.add(path)
+        else:
+            return
+    replace(path, content, head=at)
+    _unsure.discard(path)
+
+
+def _append(path: Path, content: bytes, at: int) -> None:
     handle = os.open(path, os.O_WRONLY | FLAGS, MODE)
     try:
         size = os.fstat(handle).st_size
@@ -74,7 +97,7 @@ def append(path: Path, content: bytes, *, at: int) -> None:
         os.lseek(handle, at, os.SEEK_SET)
         try:
             write_all(handle, content)
-            os.fsync(handle)
+            _synced(handle)
         except OSError:
             with contextlib.suppress(OSError):  # nobody is to build upon what may be gone after the next crash
                 os.ftruncate(handle, at)
@@ -85,8 +108,20 @@ def append(path: Path, content: bytes, *, at: int) -> None:
         sync_folder(path.parent)
 
 
-def replace(path: Path, content: bytes) -> None:
+def _synced(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        raise _NotSynced(*problem.args) from problem
+
+
+def replace(path: Path, content: bytes, *, head: int = 0) -> None:
     """Put content in the place of a file, as a whole and durably.
+
+    Args:
+        path: The file.
+        content: What it holds from now on.
+        head: How many bytes of what it held stay before that.
 
     Raises:
         OSError: The file is as it was.
@@ -95,6 +130,9 @@ def replace(path: Path, content: bytes) -> None:
     handle = os.open(making, os.O_WRONLY | os.O_EXCL | FLAGS, MODE)
     try:
         try:
+            if head:
+                for block in read_from(path, 0, head):
+                    write_all(handle, block)
             write_all(handle, content)
             os.fsync(handle)
         finally:
@@ -107,14 +145,14 @@ def replace(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def read_from(path: Path, at: int) -> Iterator[bytes]:
-    """Yield what stands in a file from a place on, in blocks; nothing where there is no file."""
+def read_from(path: Path, at: int, upto: int | None = None) -> Iterator[bytes]:
+    """Yield what stands in a file from a place on, up to another or its end, in blocks; nothing where there is no file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return
     try:
-        while block := os.pread(handle, BLOCK, at):
+        while block := os.pread(handle, BLOCK if upto is None else min(BLOCK, upto - at), at):
             yield block
             at += len(block)
     finally:

@@ -190,7 +190,7 @@ class Lane:
         with manifest.locked():
             key = manifest.signer()
             if self._lock is None:
-                while self.name in manifest.lanes():  # by the strangest of chances
+                while manifest.knows(self.name):  # by the strangest of chances
                     self.name = lane_name()
                     self.folder = self._path = self.home / FOLDER / self.name
                 self._lock = self._locked()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from guardrail import call as calls
@@ -11,9 +11,9 @@ from guardrail import notices, settings
 from guardrail.errors import ConfigError
 from guardrail.ledger.entry import Entry
 from guardrail.ledger.keys import digest_key
-from guardrail.ledger.moulds import Moulds
+from guardrail.ledger.moulds import Moulds, pour
 from guardrail.ledger.queued import Event, Losses
-from guardrail.ledger.record import Key, Sameness, call_body, event_body, sameness
+from guardrail.ledger.record import Key, call_body, event_body, sameness
 from guardrail.ledger.surroundings import surroundings
 
 _PLANS: Final = 4_096
@@ -30,24 +30,48 @@ class Lines:
         self._keep = keep
         self._begun = False
         self._around: dict[str, Any] = {}
-        self._same: dict[tuple[str, str, str, str], tuple[Sameness, Moulds]] = {}
-        self._latest: tuple[Any, Sameness, Moulds] | None = None  # most batches are one guard's
+        self._plans: dict[tuple[str, str, str, str], Moulds] = {}
         self._key: Key | None = None
 
     def again(self) -> None:
         """Tell all that again: another file was begun, and the one that has it may be pruned long before."""
         self._begun = False
-        self._same.clear()
-        self._latest = None
+        self._plans.clear()
+
+    def calls(self, entries: Iterable[Entry], lost: Callable[[Entry, Exception], None], *, awaited: bool = False) -> list[bytes]:
+        """Make the lines of calls.
+
+        Args:
+            entries: What the calls left, in order.
+            lost: Told of each call whose line cannot be made, and why.
+            awaited: Whether their records are waited for: then also the calls of a plan without audit have one.
+        """
+
+        def of(entry: Entry) -> Moulds | None:
+            try:
+                return self._of(entry) if awaited or entry[3].audit.durability != "off" else None
+            except Exception as problem:  # noqa: BLE001 - one odd call must not stop the ledger
+                lost(entry, problem)
+                return None
+
+        def whole(entry: Entry, moulds: Moulds) -> bytes | None:
+            try:
+                return call_body(entry, moulds.same, self._around, self._key)
+            except Exception as problem:  # noqa: BLE001 - as above
+                lost(entry, problem)
+                return None
+
+        return pour(entries, of, whole)
 
     def call(self, entry: Entry) -> bytes:
-        """Make the line of a call."""
+        """Make the line of one call, ordinary or not."""
+        return call_body(entry, self._of(entry).same, self._around, self._key)
+
+    def _of(self, entry: Entry) -> Moulds:
+        """Return the moulds of a call's plan, which is spelled out if that is not done yet."""
         plan = entry[3]
-        latest = self._latest
-        if latest is None or latest[0] is not plan:
-            known = (plan.digest, plan.mode, plan.name, plan.version)
-            latest = self._latest = (plan, *(self._same.get(known) or self._spell_out(entry, known)))
-        return latest[2].pour(entry) or call_body(entry, latest[1], self._around, self._key)
+        known = (plan.digest, plan.mode, plan.name, plan.version)
+        return self._plans.get(known) or self._spell_out(entry, known)
 
     def event(self, item: Event) -> bytes:
         """Make the line of an event."""
@@ -88,17 +112,17 @@ class Lines:
             return {}
         return {"sinks": {name: sink.address.shown() for name, sink in sinks.items()}} if sinks else {}
 
-    def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> tuple[Sameness, Moulds]:
+    def _spell_out(self, entry: Entry, known: tuple[str, str, str, str]) -> Moulds:
         """Tell what a plan says of itself; its calls name it by digest."""
         at, plan = entry[1], entry[3]
         self.begin(at)
-        if len(self._same) >= _PLANS:
-            self._same.clear()
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
         same = sameness(plan)
-        self._same[known] = same, Moulds(same, self._around, self._key)
+        moulds = self._plans[known] = Moulds(same, self._around, self._key)
         fields = {"version": same.version, "plan": same.plan, "mode": same.mode, "spelled": plan.describe()}
         self._keep(self._own("config", at, fields, guard=plan.name))
-        return self._same[known]
+        return moulds
 
     def _own(self, kind: str, at: float, fields: dict[str, Any], guard: str | None = None) -> bytes:
         identity = calls.decision_id(at, calls.next_seq())

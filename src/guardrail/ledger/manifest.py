@@ -9,15 +9,15 @@ import base64
 import contextlib
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 
 from guardrail import clock, notices
 from guardrail.ledger import disk, merkle, notes, signing
+from guardrail.ledger.manifest_lines import LaneFacts, ManifestLines
 from guardrail.ledger.record import iso
 from guardrail.ledger.schema import LINE_LIMIT
 from guardrail.store import file_lock
@@ -33,39 +33,6 @@ _TAIL: Final = 8_192  # bytes of a file of notes in which its last one surely be
 Event = tuple[str, dict[str, Any]]
 
 
-@dataclass(slots=True)
-class LaneFacts:
-    """What the manifest says of one lane.
-
-    Attributes:
-        name: Its own.
-        key_id: Of the key that it began with.
-        host: Where its process ran, as are boot, pid and sdk.
-        size: Records when it was closed, None while it is open.
-        root: Of all of them (hex), None while it is open.
-        recovered: By whom it was closed and what was cut, where its own process did not close it.
-        segments: (first, last, root at last) of each file that was closed before the lane was.
-        pruned: (from, upto) of records that are gone lawfully.
-    """
-
-    name: str
-    key_id: str = ""
-    host: str = ""
-    boot: str = ""
-    pid: int = 0
-    sdk: str = ""
-    size: int | None = None
-    root: str | None = None
-    recovered: dict[str, Any] | None = None
-    segments: list[tuple[int, int, str]] = field(default_factory=list)
-    pruned: list[tuple[int, int]] = field(default_factory=list)
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing is going to be added."""
-        return self.size is not None
-
-
 class Manifest:
     """The manifest of one ledger, read as far as it was when somebody asked last.
 
@@ -76,14 +43,11 @@ class Manifest:
 
     Attributes:
         folder: As given.
-        damaged: Lines that are not what they should be; an honest writer goes on behind them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.damaged = 0
-        self._lines: list[dict[str, Any]] = []
-        self._forget()
+        self._read = ManifestLines()
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def refresh(self) -> None:
@@ -97,55 +61,70 @@ class Manifest:
             size = path.stat().st_size
         except FileNotFoundError:
             size = 0
-        if size < self._end:
+        if size < self._read.end:
             notices.say("manifest-cut", f"{path} was cut or put back to an older copy; `guardrail audit verify` says more")
-            self._forget()
+            self._read = ManifestLines()
         rest = b""
-        for block in disk.read_from(path, self._end):
+        for block in disk.read_from(path, self._read.end):
             *lines, rest = (rest + block).split(b"\n")
-            for line in lines:
-                self._take(line)
+            self._take(lines)
 
     def lines(self) -> list[dict[str, Any]]:
         """Return all lines, as they are now."""
-        self.refresh()
-        return list(self._lines)
+        return self._content()
+
+    @property
+    def damaged(self) -> int:
+        """How many lines are not what they should be; an honest writer goes on behind them."""
+        return self._read.damaged
 
     @property
     def ledger_id(self) -> str | None:
         """The ledger's id, 16 hexadecimal digits; None before the first append."""
-        return self._ledger_id
+        return self._read.ledger_id
 
     @property
     def key_id(self) -> str | None:
         """The key that the ledger is signed with from now on; None before the first append."""
-        return self._keys[-1] if self._keys else None
+        return self._read.keys[-1] if self._read.keys else None
 
     def lanes(self) -> dict[str, LaneFacts]:
         """Return what is said of each lane, in the order in which they began."""
-        found: dict[str, LaneFacts] = {}
-        for line in self.lines():
-            name = line.get("lane")
-            if not isinstance(name, str) or line["event"] not in {"open", "segment", "close", "prune"}:
-                continue
-            facts = found.setdefault(name, LaneFacts(name))
-            with contextlib.suppress(KeyError, TypeError, ValueError):  # a newer release may say it otherwise
-                _tell(facts, line)
-        return found
+        self.refresh()
+        return self._read.lanes()
+
+    def open_lanes(self) -> list[str]:
+        """Return the names of the lanes that nobody has closed, the oldest first."""
+        self.refresh()
+        return self._read.open_lanes()
+
+    def knows(self, lane: str) -> bool:
+        """Tell whether a lane of this name is in what was read last."""
+        return self._read.knows(lane)
 
     def key_lines(self) -> list[dict[str, Any]]:
         """Return the `key` lines: every key that was ever in use, the latest last."""
-        return [line for line in self.lines() if line["event"] == "key"]
+        return self._content("key")
 
     def holds(self) -> dict[str, dict[str, Any]]:
         """Return the legal holds that are in force, by name: the line that began each."""
         found: dict[str, dict[str, Any]] = {}
-        for line in self.lines():
+        for line in self._content("hold", "release"):
             if line["event"] == "hold":
                 found[str(line.get("hold"))] = line
-            elif line["event"] == "release":
+            else:
                 found.pop(str(line.get("hold")), None)
         return found
+
+    def _content(self, *events: str) -> list[dict[str, Any]]:
+        self.refresh()
+        return self._read.content(*events)
+
+    def _take(self, lines: list[bytes]) -> None:
+        before = self._read.damaged
+        self._read.take(lines)
+        if self._read.damaged > before:
+            notices.say("manifest", f"{self.folder / FILE} was changed by another hand; `guardrail audit verify` says where")
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def append(self, event: str, **fields: Any) -> dict[str, Any]:
@@ -192,14 +171,14 @@ class Manifest:
         """
         keys = signers or [self.signer()]
         begun: list[Event] = []
-        if self._ledger_id is None:
+        if self.ledger_id is None:
             begun.append(("ledger", {"ledger": self._id_of_notes() or secrets.token_hex(8)}))
-        if not self._keys:
+        if self.key_id is None:
             public = base64.b64encode(keys[-1].public).decode()
             begun.append(("key", {"key": public, "key_id": keys[-1].key_id, "by": "first"}))
         torn = self._torn()
         made: list[bytes] = []
-        leaf, number, now = self._leaf, self._number, iso(clock.wall())
+        leaf, number, now = self._read.leaf, self._read.number, iso(clock.wall())
         for event, fields in [*begun, *events]:
             number += 1
             plain = {name: value for name, value in fields.items() if value is not None}
@@ -211,10 +190,10 @@ class Manifest:
             leaf = merkle.leaf(line)
             made.append(line)
         self._put(made)
-        for line in made:
-            self._take(line)
-        self._put_note(notes.sign(notes.Note(self.origin(), self._tree.size, self._tree.root(), now), keys))
-        return self._lines[-len(events) :]
+        self._take(made)
+        tree = self._read.tree
+        self._put_note(notes.sign(notes.Note(self.origin(), tree.size, tree.root(), now), keys))
+        return [orjson.loads(line) for line in made[len(begun) :]]
 
     def signer(self) -> signing.SigningKey:
         """Return the key to sign with, made where this is the first use of all.
@@ -223,18 +202,18 @@ class Manifest:
             KeyRefused: It cannot be used.
             OSError: It cannot be read.
         """
-        return signing.signing_key(self._ledger_id, self.key_id)
+        return signing.signing_key(self.ledger_id, self.key_id)
 
     def origin(self, lane: str = NAME) -> str:
         """Return the origin line, and name of the key, in the checkpoints of a lane."""
-        return f"guardrail/{self._ledger_id}/{lane}"
+        return f"guardrail/{self.ledger_id}/{lane}"
 
     def _torn(self) -> int:
         """Return how many bytes a crash has left of a line."""
-        return max(0, (self.folder / FILE).stat().st_size - self._end) if self._end else 0
+        return max(0, (self.folder / FILE).stat().st_size - self._read.end) if self._read.end else 0
 
     def _put(self, lines: list[bytes]) -> None:
-        disk.append(self.folder / FILE, b"".join(line + b"\n" for line in lines), at=self._end)
+        disk.append(self.folder / FILE, b"".join(line + b"\n" for line in lines), at=self._read.end)
 
     def _put_note(self, note: str) -> None:
         add_note(self.folder / NOTES, note)
@@ -250,44 +229,6 @@ class Manifest:
         found, _, name = rest.partition("/")
         return found if kind == "guardrail" and name == NAME and re.fullmatch(r"[0-9a-f]{16}", found) else None
 
-    # ── what was read ─────────────────────────────────────────────────────────────────────────────────────────────────
-    def _forget(self) -> None:
-        self._lines.clear()
-        self.damaged = 0
-        self._end = 0  # bytes that were read: whole lines
-        self._tree = merkle.Range()
-        self._leaf = bytes(32)
-        self._number = 0
-        self._ledger_id: str | None = None
-        self._keys: list[str] = []
-
-    def _take(self, line: bytes) -> None:
-        found = _parsed(line)
-        if found is None or found["n"] != self._number + 1 or found.get("prev") != self._leaf.hex():
-            self.damaged += 1
-            notices.say("manifest", f"{self.folder / FILE} was changed by another hand; `guardrail audit verify` says where")
-        self._end += len(line) + 1
-        self._leaf = merkle.leaf(line)
-        self._tree.add(self._leaf)
-        self._number = self._number + 1 if found is None else found["n"]
-        if found is None:
-            return
-        self._lines.append(found)
-        if found["event"] == "ledger" and self._ledger_id is None and isinstance(found.get("ledger"), str):
-            self._ledger_id = found["ledger"]
-        elif found["event"] == "key" and isinstance(found.get("key_id"), str):
-            self._keys.append(found["key_id"])
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return a line's content, None where it is none of a manifest."""
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    good = isinstance(found, dict) and isinstance(found.get("event"), str) and isinstance(found.get("n"), int)
-    return cast("dict[str, Any]", found) if good else None
-
 
 def add_note(path: Path, note: str) -> None:
     """Append a checkpoint to a file of them, durably; what a crash left of its last one is cut off before.
@@ -302,16 +243,3 @@ def add_note(path: Path, note: str) -> None:
     begin = max(0, size - _TAIL)
     tail = b"".join(disk.read_from(path, begin))
     disk.append(path, f"{note}\n".encode(), at=begin + notes.whole(tail) if size else 0)
-
-
-def _tell(facts: LaneFacts, line: Mapping[str, Any]) -> None:
-    event = line["event"]
-    if event == "open":
-        facts.key_id, facts.host, facts.boot = str(line["key_id"]), str(line["host"]), str(line["boot"])
-        facts.pid, facts.sdk = int(line["pid"]), str(line["sdk"])
-    elif event == "segment":
-        facts.segments.append((int(line["first"]), int(line["last"]), str(line["root_at_last"])))
-    elif event == "close":
-        facts.size, facts.root, facts.recovered = int(line["size"]), str(line["root"]), line.get("recovered")
-    else:
-        facts.pruned.append((int(line["from"]), int(line["upto"])))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _HEAD: Final = len('{"v":1,"id":"00000000-0000-7000-8000-000000000000",')  # up to where the number in the lane belongs
 ANSWERS: Final = frozenset({"answered", "cached", "stale", "fallback", "human"})
+_leaf_begun: Final = sha256(b"\0")  # a copy is a tenth cheaper than a new hash
 _EASY: Final = frozenset({str, bool, int, type(None)})
 
 
@@ -298,10 +299,12 @@ def seal_all(bodies: Sequence[bytes], seq: int, leaf: bytes) -> tuple[list[bytes
     """
     lines: list[bytes] = []
     leaves: list[bytes] = []
-    head, prev = _HEAD, hexlify(leaf)
+    head, prev, begun = _HEAD, hexlify(leaf), _leaf_begun.copy
     for body in bodies:
         line = b'%b"seq":%d,"prev":"%b",%b' % (body[:head], seq, prev, body[head:])
-        leaf = sha256(b"\0" + line).digest()
+        hashed = begun()
+        hashed.update(line)
+        leaf = hashed.digest()
         prev = hexlify(leaf)
         leaves.append(leaf)
         lines.append(line + b"\n")

@@ -50,7 +50,7 @@ def recover(manifest: Manifest, own: str) -> Iterator[Recovered | None]:
     Raises:
         OSError: The manifest cannot be read.
     """
-    for name in [facts.name for facts in manifest.lanes().values() if not facts.closed and facts.name != own]:
+    for name in [each for each in manifest.open_lanes() if each != own]:
         yield _one(manifest, name, own)
 
 
@@ -65,7 +65,7 @@ def _one(manifest: Manifest, name: str, own: str) -> Recovered | None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        if manifest.lanes()[name].closed:  # by another process, in the meantime
+        if name not in manifest.open_lanes():  # closed by another process, in the meantime
             return None
         try:
             return _close(manifest, folder, own)

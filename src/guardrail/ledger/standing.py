@@ -36,7 +36,7 @@ def standing(home: Path) -> Iterator[tuple[Level, str]]:
         yield "bad", f"takes no records: {why}"
     manifest = manifest_of(home)
     try:
-        open_lanes = sum(not facts.closed for facts in manifest.lanes().values())
+        open_lanes = len(manifest.open_lanes())
     except OSError as problem:
         yield "bad", f"the manifest cannot be read ({problem.strerror})"
         return

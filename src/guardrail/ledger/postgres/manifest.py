@@ -10,6 +10,7 @@ from typing import Final
 from guardrail import notices
 from guardrail.ledger import merkle
 from guardrail.ledger.manifest import LOCK_SECONDS, NAME, Manifest
+from guardrail.ledger.manifest_lines import ManifestLines
 from guardrail.ledger.postgres.link import Link
 
 LOCK_KEY: Final = 0x67756172646D616E  # "guardman"; of the whole database
@@ -29,16 +30,15 @@ class SharedManifest(Manifest):
 
     def refresh(self) -> None:
         """Read what others have appended meanwhile."""
-        known = self._tree.size
+        known = self._read.tree.size
         rows = self._link.run(_LINES, (max(known, 1),))
-        if known and (not rows or rows[0][0] != known or merkle.leaf(rows[0][1]) != self._leaf):
+        if known and (not rows or rows[0][0] != known or merkle.leaf(rows[0][1]) != self._read.leaf):
             notices.say("manifest-cut", "the manifest in the database was cut or changed; `guardrail audit verify` says more")
-            self._forget()
+            self._read = ManifestLines()
             rows = self._link.run(_LINES, (1,))
         elif known:
             del rows[0]
-        for _, line in rows:
-            self._take(line)
+        self._take([line for _, line in rows])
 
     @contextlib.contextmanager
     def locked(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
@@ -50,20 +50,20 @@ class SharedManifest(Manifest):
                 self.refresh()
                 yield
         except BaseException:
-            self._forget()  # nobody knows what of it is there
+            self._read = ManifestLines()  # nobody knows what of it is there
             raise
 
     def _torn(self) -> int:
         return 0
 
     def _put(self, lines: list[bytes]) -> None:
-        first = self._tree.size + 1
+        first = self._read.tree.size + 1
         rows = [(first + at, line) for at, line in enumerate(lines)]
         self._link.many("INSERT INTO guardrail_manifest (n, line) VALUES (%s, %b)", rows)
 
     def _put_note(self, note: str) -> None:
         query = "INSERT INTO guardrail_notes (lane, size, note) VALUES (%s, %s, %b)"
-        self._link.run(query, (NAME, self._tree.size, f"{note}\n".encode()))
+        self._link.run(query, (NAME, self._read.tree.size, f"{note}\n".encode()))
 
     def _first_note(self) -> bytes:
         rows = self._link.run("SELECT note FROM guardrail_notes WHERE lane = %s ORDER BY size LIMIT 1", (NAME,))
