@@ -23,7 +23,7 @@ import guardrail
 from guardrail import errors, registry
 from guardrail.cli.app import build
 from guardrail.decision import Outcome
-from guardrail.delivery import schemes
+from guardrail.delivery import retry, schemes
 from guardrail.delivery.address import COMMON
 from guardrail.ledger import schema
 from guardrail.policies.options import Frozen
@@ -278,6 +278,7 @@ def known_keywords():
         "guards",
         "anchors",
         *COMMON,
+        *parameters(retry),
         *(name for each in schemes.SCHEMES.values() for name in sink_options(each)),
         *(name for thing in things for name in parameters(thing)),
     }

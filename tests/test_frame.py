@@ -143,9 +143,14 @@ def test_a_name_that_does_not_exist():
 def test_names_for_tests():
     """`guardrail.testing` has its own short list."""
     assert sorted(guardrail.testing.__all__) == [
+        "CANARY",
         "FakeClock",
         "Finding",
+        "HttpPeer",
+        "Peer",
+        "Report",
         "chaos",
+        "check_sink",
         "fake_clock",
         "force",
         "fresh",

@@ -55,13 +55,13 @@ def micros(record: Mapping[str, Any]) -> int | None:
 
 def severity(record: Mapping[str, Any]) -> Severity:
     """Return how bad it is."""
-    otherwise: Severity = "info"
-    return _EVENTS.get(word(record.get("event")), _OUTCOMES.get(word(record.get("outcome")), otherwise))
+    found = _EVENTS.get(word(record.get("event"))) or _OUTCOMES.get(word(record.get("outcome")))
+    return found or "info"
 
 
 def worst(records: Iterable[Mapping[str, Any]]) -> Severity:
     """Return how bad the worst of several is."""
-    return max((severity(record) for record in records), key=SEVERITIES.index, default="info")
+    return SEVERITIES[max((SEVERITIES.index(severity(record)) for record in records), default=0)]
 
 
 def word(value: object) -> str:

@@ -10,14 +10,21 @@ if TYPE_CHECKING:
     from guardrail.testing.conformance import Finding, selftest
     from guardrail.testing.faults import chaos
     from guardrail.testing.forcing import force
+    from guardrail.testing.peers import CANARY, HttpPeer
     from guardrail.testing.recording import recorded
+    from guardrail.testing.sink_checks import Peer, Report, check_sink
     from guardrail.testing.world import fresh
 
 # Each is loaded at first use: pytest imports this package at every start, for the fixtures beside it.
 _HOMES = {
+    "CANARY": "peers",
     "FakeClock": "clock",
     "Finding": "conformance",
+    "HttpPeer": "peers",
+    "Peer": "sink_checks",
+    "Report": "sink_checks",
     "chaos": "faults",
+    "check_sink": "sink_checks",
     "fake_clock": "clock",
     "force": "forcing",
     "fresh": "world",
@@ -25,7 +32,10 @@ _HOMES = {
     "selftest": "conformance",
 }
 
-__all__ = ["FakeClock", "Finding", "chaos", "fake_clock", "force", "fresh", "recorded", "selftest"]
+__all__ = [
+    "CANARY", "FakeClock", "Finding", "HttpPeer", "Peer", "Report", "chaos", "check_sink", "fake_clock", "force", "fresh",
+    "recorded", "selftest",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
