@@ -101,6 +101,9 @@ def pour(
     lines: list[bytes] = []
     plan: Any = None
     moulds: Moulds | None = None
+    shapes: dict[_Shape, _Mould] = {}
+    begun: Any = None
+    predictions = sized = False
     latest: _Shape | None = None
     shows, after_ts, after_input, after_output, after_confidence, after_total = _NOTHING
     millis = block = first = -1
