@@ -88,7 +88,7 @@ class Moulds:
         return mould
 
 
-def pour(
+def pour(  # noqa: PLR0915 - flat, since it is done for every call
     entries: Iterable[Entry], of: Callable[[Entry], Moulds | None], whole: Callable[[Entry, Moulds], bytes | None]
 ) -> list[bytes]:
     """Make the lines of calls, without number and newline; flat, since this is most of what a record costs the ledger's thread.
@@ -101,6 +101,9 @@ def pour(
     lines: list[bytes] = []
     plan: Any = None
     moulds: Moulds | None = None
+    shapes: dict[_Shape, _Mould] = {}
+    begun: Any = None
+    predictions = sized = False
     latest: _Shape | None = None
     shows, after_ts, after_input, after_output, after_confidence, after_total = _NOTHING
     millis = block = first = -1

@@ -60,9 +60,8 @@ _BEGUN = re.compile(  # what a crash can leave of a note that was being written;
       (\xe2|\xe2\x80|\xe2\x80\x94([ ]\S*([ ][A-Za-z0-9+/]{0,91}=?)?)?)?  # or within one""",
     re.VERBOSE,
 )
-_SEAL = (
-    b"\x1f\x8b\x08\4" + bytes(5) + b"\xff\x24\0gr\x20\0%b\3" + bytes(9)
-)  # the last member of a compressed segment, with a hash
+# the last member of a compressed segment: empty, with a hash in its extra field `gr` (RFC 1952)
+_SEAL = b"\x1f\x8b\x08\4" + bytes(5) + b"\xff\x24\0gr\x20\0%b\3" + bytes(9)
 _TS = re.compile(rb'"ts":"([^"]{10,40})"')
 
 
