@@ -326,7 +326,7 @@ def test_what_has_left_through_sinks_is_listed(loans, tmp_path):
     assert holding(NAME, ID, more=(tmp_path / "siem.jsonl",)) == set()
     assert "siem.jsonl" in holding("applicant", more=(tmp_path / "siem.jsonl",))
     done = ledger.erase(ID)
-    assert done.left["siem"] == {"to": f"file://{tmp_path}/siem.jsonl", "records": 1}
+    assert done.left["siem"] == {"to": f"file://{tmp_path}/siem.jsonl", "records": 1, "waiting": 0}
     assert done.left["none"]["records"] == 0
     settings.configure(sinks=None, routes=None)
     assert ledger.erase(ID).left["siem"] == {"to": f"file://{tmp_path}/siem.jsonl"}
@@ -477,3 +477,12 @@ def test_two_who_erase_at_once_do_no_harm(loans):
     assert len(done) == 4 and all(each.undone == () for each in done)
     assert len(records(event="erase")) == 4
     assert subjects.keys().counts() == (0, 1, 0)
+
+
+def test_what_is_still_on_its_way_to_a_sink_is_told_apart(loans, tmp_path):
+    """By the sink's cursor: taken, or waiting."""
+    settings.configure(sinks={"siem": f"file://{tmp_path}/missing/siem.jsonl"})
+    decide(loans, ANN)
+    assert not flush(0.3)
+    done = ledger.erase(ID)
+    assert (done.left["siem"]["records"], done.left["siem"]["waiting"]) == (0, 1)

@@ -63,6 +63,8 @@ def _show(done: Any) -> None:
     table(("what", "how many", ""), rows)
     for name, sink in done.left.items():
         count = f"{sink['records']} records" if "records" in sink else "records"
+        if sink.get("waiting"):
+            say(f"{sink['waiting']} records are on their way to the sink {clean(name)}, sealed for ever where they were sealed")
         say(
             f"{clean(count)} have left through the sink {clean(name)} to {clean(sink.get('to', ''))}: what is not sealed must be deleted there"
         )

@@ -12,7 +12,7 @@ import orjson
 
 from guardrail import clock, settings
 from guardrail.delivery.couriers import keeping_of, outbox_of
-from guardrail.delivery.keeping import FileKeeping, State
+from guardrail.delivery.keeping import Keeping, State
 from guardrail.delivery.outbox import Outbox
 
 
@@ -73,7 +73,7 @@ def _behind(outbox: Outbox, positions: Mapping[str, int] | None, done: set[str],
 def needed(home: Path) -> dict[str, Callable[[Path, str], int | None]]:
     """Return, for every configured sink, what says from which record on it still needs a lane; None for none."""
     return {
-        name: _Needed(FileKeeping(home, name))
+        name: _Needed(keeping_of(home, name))
         for name, sink in settings.current().sinks.items()
         if not getattr(getattr(sink.kind, "caps", None), "per_process", False)
     }
@@ -82,9 +82,12 @@ def needed(home: Path) -> dict[str, Callable[[Path, str], int | None]]:
 class _Needed:
     """Which records of a lane one sink still needs. Read once: what arrives meanwhile is kept until the next look."""
 
-    def __init__(self, keeping: FileKeeping) -> None:
-        self._positions = keeping.positions()
-        self._done = keeping.done()
+    def __init__(self, keeping: Keeping) -> None:
+        try:
+            self._positions = keeping.positions()
+            self._done = keeping.done()
+        finally:
+            keeping.release()
 
     def __call__(self, _: Path, lane: str) -> int | None:
         if self._positions is None or lane in self._done:  # a sink that was never served begins with what comes

@@ -5,7 +5,9 @@ The records stay, hashes, links and proofs with them, and one more says that it 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -33,8 +35,8 @@ class Erasure:
         labels: Labels that were cleared.
         spool: Cases in the spool that were cleared.
         cache: Answers in the shared cache that were deleted.
-        left: What went to sinks: of each, by name, its place (without secrets) and how many records it took as far as its
-            route says. They are sealed as the ledger's own are; what was not sealed must be deleted there.
+        left: What went to sinks: of each, by name, its place (without secrets), how many records it has taken, and how many are
+            still on their way, `waiting`. They are sealed as the ledger's own are; what was not sealed must be deleted there.
         undone: What could not be done now; erase again.
         id: Of the record that says so; None for a dry run.
         dry_run: Whether nothing was changed.
@@ -120,16 +122,19 @@ class _Traces:
         self.processes: set[tuple[Any, Any]] = set()
         self.records = self.blobs = self.cached = 0
         self.taken: Counter[str] = Counter()
+        self.waiting: Counter[str] = Counter()
         self.undone: list[str] = []
         self.cleared: Any = None
         self.spool = 0
         self.sinks = settings.current().sinks
         self.routes = settings.current().routes
+        self.needed = _needed() if self.sinks else {}
         if digest:
-            for record in reader.read(subject=digest):
-                self._note(record)
+            for found in reader.stored(Wanted(subject=frozenset({digest}))):
+                self._note(found)
 
-    def _note(self, record: reader.Record) -> None:
+    def _note(self, found: reader.Stored) -> None:
+        record = found.record
         if record.get("event") not in _DECISIONS:
             return  # the record of an earlier erasure
         self.records += 1
@@ -140,7 +145,9 @@ class _Traces:
             self.business.add((str(record.get("guard")), record["business_id"]))
         for name in self.sinks:
             route = self.routes.get(name)
-            self.taken[name] += route is None or route.takes(record)
+            if route is None or route.takes(record):
+                first = self.needed[name](found.lane) if name in self.needed else None
+                (self.taken if first is None or found.seq < first else self.waiting)[name] += 1
 
     def clear(self, actor: Any, now: float) -> None:
         """Clear tickets, drafts, spool and labels, and the shared cache; note what could not be done."""
@@ -208,8 +215,16 @@ class _Traces:
             if isinstance(sinks, dict) and (record.get("host"), record.get("pid")) in self.processes:
                 found |= {str(name): {"to": str(where)} for name, where in sinks.items()}
         for name, sink in self.sinks.items():
-            found[name] = {"to": sink.address.shown(), "records": self.taken[name]}
+            found[name] = {"to": sink.address.shown(), "records": self.taken[name], "waiting": self.waiting[name]}
         return found
+
+
+def _needed() -> dict[str, Callable[[str], int | None]]:
+    """Return what says of each lane from which record on a sink has not had it."""
+    from guardrail.delivery import status  # noqa: PLC0415 - for those who have sinks
+
+    home = settings.home(create=False)
+    return {name: functools.partial(needed, home) for name, needed in status.needed(home).items()}
 
 
 def _why(problem: Exception) -> str:
