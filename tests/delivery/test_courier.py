@@ -9,7 +9,7 @@ import pytest
 from made import Recorder, courier, lane, run, sink
 
 from guardrail import notices
-from guardrail.delivery import Caps, Item, Result, ok, pending, reject, retry
+from guardrail.delivery import Caps, Item, Result, ok, pending, reject, retry, waiting
 from guardrail.delivery import courier as courier_module
 from guardrail.delivery.keeping import FileKeeping
 from guardrail.testing import fake_clock
@@ -131,7 +131,7 @@ def test_an_item_that_alone_fails_does_not_hold_up_the_others_for_ever(home: Pat
             time.advance(due)
     (letter,) = FileKeeping(home, "out").dead()
     assert letter.seq == 3
-    assert letter.attempts >= courier_module.POISON_TRIES
+    assert letter.attempts >= waiting.POISON_TRIES
     assert {seq for _, seq in found._to.sent} == set(range(1, 10))
     assert FileKeeping(home, "out").positions() == {"a": 9}
 

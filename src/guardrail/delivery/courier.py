@@ -7,7 +7,6 @@ ledger, so that a sink that is away costs neither memory nor anybody's time.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from guardrail.delivery.keeping import Keeping, Letter, State
 from guardrail.delivery.outbox import Outbox
 from guardrail.delivery.pace import Pace
 from guardrail.delivery.sink import Caps, Item, Result, retry
+from guardrail.delivery.waiting import POISON_PASSES, Key, Waiting, key
 from guardrail.errors import ConfigError
 from guardrail.settings import Route, Sink
 
@@ -28,8 +28,6 @@ TELL_EVERY: Final = 1.0
 LOOK_CLOSED: Final = 10.0  # seconds between two looks for lanes that are done with
 CONFIRM_SECONDS: Final = 120.0  # an item whose arrival is not confirmed for so long is sent again
 POLL_TOKENS: Final = 0.5
-POISON_TRIES: Final = 8  # of one item alone
-POISON_PASSES: Final = 2  # items behind it that arrive meanwhile
 _SCAN: Final = 20_000  # records looked at in one round that a route does not want
 
 
@@ -59,12 +57,9 @@ class Courier:
         self._pace = Pace(self._caps.items, options["rate"])
         self._read: dict[str, int] = {}  # number of the last record that was read, by lane
         self._saved: dict[str, int] = {}
-        self._waiting: list[Item] = []  # read, and not arrived
+        self._waiting = Waiting()
         self._tokens: dict[str, list[Item]] = {}  # sent, and not confirmed
         self._confirm_until = 0.0
-        self._tries: Counter[tuple[str, int]] = Counter()
-        self._since: dict[tuple[str, int], float] = {}
-        self._passed = 0  # items that arrived while the first one was set aside
         self._done: set[str] = set()
         self._began = False
         self._next_save = self._next_tell = self._next_closed = 0.0
@@ -162,7 +157,7 @@ class Courier:
         """Read on, one lane after the other; return whether there may be more."""
         looked = 0
         lanes = self._lanes()
-        size = sum(len(item.line) for item in self._waiting)
+        size = self._waiting.size
         for lane in lanes:
             while looked < _SCAN and len(self._waiting) < self._pace.size and size < self._caps.size:
                 items, gone = self._outbox.read(lane, self._read.get(lane, 0), self._pace.size - len(self._waiting))
@@ -175,11 +170,11 @@ class Courier:
                 wanted = items if self.route is None else [item for item in items if _goes(self.route, item)]
                 too_long = [item for item in wanted if len(item.line) > self._caps.item_size]
                 if too_long:
-                    self._bury([(item, "it is longer than the sink takes") for item in too_long])
+                    self._bury([self._waiting.letter(item, "it is longer than the sink takes") for item in too_long])
                     wanted = [item for item in wanted if len(item.line) <= self._caps.item_size]
                 if wanted and not self._waiting:
                     self._filled_at = clock.now()
-                self._waiting += wanted
+                self._waiting.add(wanted)
                 size += sum(len(item.line) for item in wanted)
         if not looked:
             self._close_lanes(lanes)
@@ -209,33 +204,10 @@ class Courier:
                 self._saved.pop(lane, None)
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _batch(self) -> list[Item]:
-        """Return what is sent next: the first items, as many as sink and pace allow."""
-        batch: list[Item] = []
-        size = 0
-        aside = self._aside()
-        for item in self._waiting:
-            if aside is not None and item is aside:
-                continue
-            size += len(item.line)
-            if batch and (len(batch) >= self._pace.size or size > self._caps.size):
-                break
-            batch.append(item)
-        return batch or self._waiting[:1]
-
-    def _aside(self) -> Item | None:
-        """Return the first item where it may be poison: then others are tried before it, to tell it from a sink that is away."""
-        first = self._waiting[0]
-        if self._tries[first.lane, first.seq] < POISON_TRIES or len(self._waiting) <= POISON_PASSES:
-            return None
-        return first
-
     def _send(self, now: float) -> None:
-        if self._aside_wants_company():
+        if self._waiting.suspects:
             self._fill_company()
-        batch = self._batch()
-        for item in batch:
-            self._since.setdefault((item.lane, item.seq), clock.wall())
+        batch = self._waiting.next(self._pace.size, self._caps.size)
         self.sending_since = now
         try:
             results = list(self._to.send(batch))
@@ -251,66 +223,45 @@ class Courier:
             results = [retry(reason="it did not say what became of each record")] * len(batch)
         self._settle(batch, results)
 
-    def _aside_wants_company(self) -> bool:
-        first = self._waiting[0]
-        return self._tries[first.lane, first.seq] >= POISON_TRIES and len(self._waiting) <= POISON_PASSES
-
     def _fill_company(self) -> None:
         """Read a few items behind one that may be poison."""
         for lane in self._lanes():
             items, _ = self._outbox.read(lane, self._read.get(lane, 0), POISON_PASSES)
             if items:
                 self._read[lane] = items[-1].seq
-                self._waiting += [item for item in items if self.route is None or _goes(self.route, item)]
+                self._waiting.add(item for item in items if self.route is None or _goes(self.route, item))
 
     def _settle(self, batch: Sequence[Item], results: Sequence[Result]) -> None:
         """Take note of what became of items."""
-        arrived: set[tuple[str, int]] = set()
-        refused: list[tuple[Item, str]] = []
+        arrived: set[Key] = set()
+        dead: list[Letter] = []
         again: list[Result] = []
         for item, result in zip(batch, results, strict=True):
-            key = item.lane, item.seq
-            self._tries[key] += 1
             if result.kind == "ok":
-                arrived.add(key)
+                arrived.add(key(item))
             elif result.kind == "reject":
-                refused.append((item, result.reason))
+                dead.append(self._waiting.letter(item, result.reason))
             elif result.kind == "pending":
                 if not self._tokens:
                     self._confirm_until = clock.now() + CONFIRM_SECONDS
                 self._tokens.setdefault(result.token, []).append(item)
             else:
                 again.append(result)
-        if refused:
-            self._bury(refused)
-            arrived.update((item.lane, item.seq) for item, _ in refused)
-        self._judge_poison(arrived)
+        poison = self._waiting.poison(arrived)
+        if poison is not None:
+            dead.append(self._waiting.letter(poison, f"it failed {self._waiting.tries(poison)} times, while others arrived"))
+        if dead:
+            self._bury(dead)
         if arrived:
-            self._waiting = [item for item in self._waiting if (item.lane, item.seq) not in arrived]
-            for key in arrived:
-                self._tries.pop(key, None)
-                self._since.pop(key, None)
-            self._state = self._state._replace(
-                delivered=self._state.delivered + len(arrived) - len(refused), delivered_at=clock.wall()
-            )
+            self._state = self._state._replace(delivered=self._state.delivered + len(arrived), delivered_at=clock.wall())
+        gone = arrived | {(letter.lane, letter.seq) for letter in dead}
+        if gone:
+            self._waiting.drop(gone)
         if again:
-            self._put_off(again, some=bool(arrived))
+            self._put_off(again, some=bool(gone))
         elif not self._tokens:
             self._pace.worked(len(batch))
             self._state = self._state._replace(problem="")
-
-    def _judge_poison(self, arrived: set[tuple[str, int]]) -> None:
-        """Give up an item that alone fails while those behind it arrive."""
-        first = self._waiting[0]
-        key = first.lane, first.seq
-        if key in arrived or self._tries[key] < POISON_TRIES:
-            self._passed = 0
-            return
-        self._passed += len(arrived)
-        if self._passed >= POISON_PASSES:
-            self._passed = 0
-            self._bury([(first, f"it failed {self._tries[key]} times, while others arrived")])
-            arrived.add(key)
 
     def _put_off(self, again: Sequence[Result], *, some: bool) -> None:
         refused = any(each.credentials for each in again)
@@ -327,25 +278,12 @@ class Courier:
         self._state = self._state._replace(problem=reason)
         notices.say(f"sink-{self.sink.name}", f"the sink {self.sink.name} does not take records ({reason}); the ledger has them")
 
-    def _bury(self, letters: Sequence[tuple[Item, str]]) -> None:
-        now = clock.wall()
-        self._keeping.bury(
-            [
-                Letter(
-                    item.lane,
-                    item.seq,
-                    reason,
-                    self._tries[item.lane, item.seq],
-                    self._since.get((item.lane, item.seq), now),
-                    now,
-                )
-                for item, reason in letters
-            ]
-        )
+    def _bury(self, letters: Sequence[Letter]) -> None:
+        self._keeping.bury(letters)
         self._state = self._state._replace(dead=self._state.dead + len(letters))
         notices.say(
             f"sink-{self.sink.name}-dead",
-            f"the sink {self.sink.name} refused records ({letters[0][1]}); `guardrail sink dead {self.sink.name}` lists them",
+            f"the sink {self.sink.name} refused records ({letters[0].reason}); `guardrail sink dead {self.sink.name}` lists them",
         )
 
     def _confirm(self, now: float) -> float:
@@ -363,8 +301,6 @@ class Courier:
                 continue  # whether it arrived is not known yet: asked again
             late = retry(reason="its arrival was not confirmed")
             items = self._tokens.pop(token)
-            for item in items:
-                self._tries[item.lane, item.seq] -= 1  # it is counted once
             self._settle(items, [late if result.kind in {"pending", "retry"} else result] * len(items))
         self._save(now)
         return POLL_TOKENS if self._tokens else 0.0
@@ -373,9 +309,7 @@ class Courier:
     def _save(self, now: float, *, force: bool = False) -> None:
         if self._caps.per_process or (not force and now < self._next_save):
             return
-        arrived = dict(self._read)
-        for item in reversed(self._waiting):
-            arrived[item.lane] = min(arrived.get(item.lane, item.seq), item.seq - 1)
+        arrived = self._waiting.before(self._read)
         changed = {lane: seq for lane, seq in arrived.items() if self._saved.get(lane) != seq}
         if changed:
             self._keeping.save(changed)
