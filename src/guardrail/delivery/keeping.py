@@ -73,15 +73,18 @@ class Keeping(Protocol):
 
     def hold(self) -> bool:
         """Return whether this process is the one that serves the sink, becoming it where nobody is."""
+        ...
 
     def positions(self) -> dict[str, int] | None:
         """Return the number of the last record that arrived, by lane; None where the sink was never served."""
+        ...
 
     def save(self, positions: Mapping[str, int]) -> None:
         """Remember positions, durably. Lanes that are left out stay as they were."""
 
     def done(self) -> set[str]:
         """Return the lanes of which everything has arrived and nothing more comes."""
+        ...
 
     def finish(self, lanes: Collection[str]) -> None:
         """Remember that lanes are done, and forget their positions."""
@@ -91,6 +94,7 @@ class Keeping(Protocol):
 
     def dead(self) -> list[Letter]:
         """Return all dead letters, the oldest first."""
+        ...
 
     def exhume(self, arrived: Collection[tuple[str, int]]) -> None:
         """Forget dead letters that have arrived after all."""
@@ -100,6 +104,7 @@ class Keeping(Protocol):
 
     def state(self) -> State:
         """Return how it went when the courier told last."""
+        ...
 
     def release(self) -> None:
         """Let another process serve the sink."""

@@ -23,6 +23,7 @@ class Outbox(Protocol):
 
     def lanes(self) -> list[str]:
         """Return the names of all lanes, the oldest first."""
+        ...
 
     def read(self, lane: str, after: int, most: int) -> tuple[list[Item], int]:
         """Return the next records of a lane, and how many before them are gone.
@@ -35,15 +36,19 @@ class Outbox(Protocol):
         Raises:
             OSError: They cannot be read just now.
         """
+        ...
 
     def last(self, lane: str) -> int:
         """Return the number of a lane's last record, 0 where it has none."""
+        ...
 
     def owes(self, lane: str, sink: str) -> bool:
         """Return whether the process that wrote a lane began with this sink among its settings."""
+        ...
 
     def closed(self) -> set[str]:
         """Return the lanes that nothing is going to be added to."""
+        ...
 
     def close(self) -> None:
         """Let go of what is open."""

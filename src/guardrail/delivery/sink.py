@@ -100,6 +100,7 @@ class Sink(Protocol):
 
         An exception means that nobody knows what arrived: all of it is sent again.
         """
+        ...
 
     def probe(self) -> str:
         """Prove that the other side can be reached and lets us in, where possible by a labelled round trip.
@@ -110,6 +111,7 @@ class Sink(Protocol):
         Raises:
             Exception: It was not.
         """
+        ...
 
     def close(self) -> None:
         """Let go of what is open; `send` may open it again."""

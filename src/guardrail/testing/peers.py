@@ -121,7 +121,7 @@ class HttpPeer:
                     self.end_headers()
                     self.wfile.write(said)
 
-            def log_message(self, *_: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class' own name
                 pass
 
         return Handler

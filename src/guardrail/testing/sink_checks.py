@@ -33,6 +33,7 @@ class Peer(Protocol):
 
     def received(self) -> list[bytes]:
         """Return what it has got, in order, also what it answered with a failure; one entry for each request or message."""
+        ...
 
     def behave(self, how: How) -> bool:
         """Do so from now on; return whether it can.
@@ -40,6 +41,7 @@ class Peer(Protocol):
         "ok" takes everything. "429" asks to be left alone for 7 s, "500" fails, "401" lets nobody in, "413" finds it too long,
         "reset" closes the connection in the middle, "slow" answers later than the timeout, "partial" refuses the second item.
         """
+        ...
 
     def stop(self) -> None:
         """Be away."""
@@ -49,6 +51,7 @@ class Peer(Protocol):
 
     def holds(self, body: bytes, item: Item) -> bool:
         """Return whether one entry of `received` brings an item."""
+        ...
 
 
 class Check(NamedTuple):
