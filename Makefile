@@ -40,9 +40,11 @@ test: lint ## style, types and every test, on each Python from 3.11 to 3.13 that
 	$(PY) -m pytest -q -n 2 --dist loadfile; result=$$?; wait $$prepared; exit $$result
 	@sh tests/other_pythons.sh
 
-bench: $(VENV)/.test ## what a guarded call and its record cost, beside the same by hand
+bench: $(VENV)/.test ## what a call, its record, its delivery and its span cost, beside the same by hand
 	@$(PY) -m benchmarks.call_path
 	@$(PY) -m benchmarks.ledger
+	@$(PY) -m benchmarks.delivery
+	@$(PY) -m benchmarks.spans
 
 faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte: half an hour
 	@$(PY) -m pip install -q fusepy

@@ -285,7 +285,10 @@ def flush(timeout: clock.Duration = 5) -> bool:
     until = clock.now() + seconds
     done = writer.flush(seconds)
     couriers = sys.modules.get("guardrail.delivery.couriers")  # loaded by the first record of a process that has sinks
-    return done if couriers is None else couriers.flush(max(0.0, until - clock.now())) and done
+    if couriers is not None:
+        done = couriers.flush(max(0.0, until - clock.now())) and done
+    provider = sys.modules.get("guardrail.telemetry.provider")
+    return done if provider is None else provider.flush(max(0.0, until - clock.now())) and done
 
 
 def shutdown(timeout: clock.Duration = 5) -> bool:

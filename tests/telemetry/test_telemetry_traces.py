@@ -16,12 +16,12 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, Tra
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, StatusCode
-from traced_calls import guard, make_plan
+from traced_calls import guard, make_entry, make_plan
 
 from guardrail import call as calls
 from guardrail import clock, notices
 from guardrail.call import Call, decision_id
-from guardrail.telemetry import deferred, spans, traces
+from guardrail.telemetry import deferred, names, spans, traces
 from guardrail.telemetry.deferred import Deferred
 
 
@@ -202,6 +202,15 @@ def test_what_the_function_adds_to_its_span_is_kept(kind: str) -> None:
     json.loads(span.to_json())
 
 
+@KINDS
+def test_the_function_cannot_say_how_its_call_ended(kind: str) -> None:
+    """An attribute of its own under one of our names does not stand against what is known at the end."""
+    exporter = provide_kind(kind)
+    traces.take([guard(lambda: trace.get_current_span().set_attribute("guardrail.outcome", "answered"), outcome="failed")])
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes["guardrail.outcome"] == "failed"
+
+
 def test_what_is_added_after_the_end_is_ignored() -> None:
     """A background task that outlives the call cannot change a span that is built."""
     exporter = provide_kind("deferred")
@@ -224,12 +233,13 @@ def test_limits_of_the_provider_hold(kind: str) -> None:
     assert all(len(value) <= 4 for value in span.attributes.values() if isinstance(value, str))
 
 
+@KINDS
 @pytest.mark.parametrize(
     "sampler", [sampling.ALWAYS_OFF, sampling.TraceIdRatioBased(0.0), sampling.ParentBased(sampling.ALWAYS_OFF)]
 )
-def test_only_what_went_wrong_is_kept_where_nothing_is_sampled(sampler: Any) -> None:
+def test_only_what_went_wrong_is_kept_where_nothing_is_sampled(sampler: Any, kind: str) -> None:
     """The sampler rules over ordinary calls and their children; refusals, failures, late and deferred calls are kept."""
-    exporter = provide_kind("deferred", sampler=sampler)
+    exporter = provide_kind(kind, sampler=sampler)
     flags = []
 
     def look() -> None:
@@ -245,6 +255,94 @@ def test_only_what_went_wrong_is_kept_where_nothing_is_sampled(sampler: Any) -> 
         "failed",
     ]
     assert flags == [False] * 6
+
+
+@KINDS
+def test_what_is_kept_has_the_ids_that_others_were_given(kind: str) -> None:
+    """Trace, span and parent as the function and other services saw them; sampled, so that every processor exports it."""
+    exporter = provide_kind(kind, sampler=sampling.ParentBased(sampling.ALWAYS_OFF))
+    parent = trace.SpanContext(77, 88, is_remote=True)
+    seen: list[trace.SpanContext] = []
+    before = contexts.attach(trace.set_span_in_context(trace.NonRecordingSpan(parent)))
+    try:
+        entry = guard(
+            lambda: seen.append(trace.get_current_span().get_span_context()), outcome="late", error=TimeoutError("secret")
+        )
+    finally:
+        contexts.detach(before)
+    traces.take([entry])
+    (span,) = exporter.get_finished_spans()
+    assert (span.context.trace_id, span.context.span_id) == (77, seen[0].span_id)
+    assert (span.context.trace_flags.sampled, seen[0].trace_flags.sampled) == (True, False)
+    assert span.parent == parent
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes["guardrail.guard"] == "credit:predict"
+    assert span.attributes["guardrail.outcome"] == "late"
+    assert span.start_time < span.end_time
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        sampling.ALWAYS_ON, sampling.ALWAYS_OFF, sampling.TraceIdRatioBased(0.3), sampling.DEFAULT_ON, sampling.DEFAULT_OFF,
+        sampling.ParentBased(sampling.TraceIdRatioBased(0.3)),
+        sampling.ParentBased(sampling.ALWAYS_ON, remote_parent_sampled=sampling.ALWAYS_OFF),
+        sampling.ParentBased(sampling.ALWAYS_OFF, local_parent_not_sampled=sampling.ALWAYS_ON),
+    ],
+    ids=lambda sampler: sampler.get_description(),
+)  # fmt: skip
+def test_the_samplers_of_the_sdk_decide_as_ever(sampler: sampling.Sampler) -> None:
+    """Whether or not they are really asked: for roots, and for children of any parent."""
+    provide_kind("deferred", sampler=sampler)
+    for remote, flags in [(None, 0), *((remote, flags) for remote in (True, False) for flags in (0, 1, 3))]:
+        for _ in range(20):
+            around = contexts.Context()
+            if remote is not None:
+                parent = trace.SpanContext(clock.bits(128), 5, is_remote=remote, trace_flags=trace.TraceFlags(flags))
+                around = trace.set_span_in_context(trace.NonRecordingSpan(parent), around)
+            token = contextvars.Context().run(begin_in, around)
+            asked = sampler.should_sample(around, token.trace_id, "credit:predict", attributes={})
+            assert bool(token.flags & 1) == asked.decision.is_sampled()
+            assert token.recording == asked.decision.is_recording()
+
+
+def begin_in(around: contexts.Context) -> Any:
+    """Begin a span inside an OpenTelemetry context."""
+    contexts.attach(around)
+    return traces.begin(Call(make_plan(), (), {}, None, clock.now()))
+
+
+@KINDS
+def test_a_language_model_is_told_only_by_who_says_so(kind: str) -> None:
+    """The names of OpenTelemetry's for language models: with `kind="llm"`, what it does and the tags of that name; else none."""
+    exporter = provide_kind(kind)
+    tags = {"team": "credit", "gen_ai.request.model": "m-1", "gen_ai.operation.name": "chat"}
+    for facts in ({"kind": "llm", "tags": {}}, {"kind": "llm", "tags": tags}, {"kind": "model", "tags": tags}):
+        traces.take([guard(nothing, **facts)])
+    told = [
+        {name: value for name, value in span.attributes.items() if name.startswith("gen_ai.") or name == "guardrail.kind"}
+        for span in exporter.get_finished_spans()
+    ]
+    assert told == [
+        {"guardrail.kind": "llm", "gen_ai.operation.name": "generate_content"},
+        {"guardrail.kind": "llm", "gen_ai.operation.name": "chat", "gen_ai.request.model": "m-1"},
+        {},
+    ]
+
+
+@KINDS
+def test_every_attribute_stands_in_the_table(kind: str) -> None:
+    """A span that has everything has only names that are documented, and between them the spans have all of these."""
+    exporter = provide_kind(kind)
+    facts = {"kind": "llm", "tags": {"gen_ai.request.model": "m"}, "cache_words": {"failed": "miss"}}
+    call = Call(make_plan(**facts), (), {}, None, clock.now())
+    call.confidence, call.ticket = 0.5, "t-1"
+    token = traces.begin(call)
+    call.extra["error"] = ValueError("secret")
+    traces.end(token, call, "failed")
+    traces.take([make_entry(plan=call.plan, outcome="failed", extra=call.extra)])
+    (span,) = exporter.get_finished_spans()
+    assert set(span.attributes) - {"seen"} == (set(names.ATTRIBUTES) - {"gen_ai.*"}) | {"gen_ai.request.model"}
 
 
 @KINDS
@@ -380,8 +478,6 @@ def test_a_generator_holds_no_context_between_its_steps(kind: str) -> None:
     token = call.span
     contextvars.Context().run(items.close)
     assert trace.get_current_span() is trace.INVALID_SPAN
-    from traced_calls import make_entry
-
     traces.take([make_entry(plan=call.plan, extra=call.extra)])
     assert [span.context.span_id for span in exporter.get_finished_spans()] == [token.span_id]
 

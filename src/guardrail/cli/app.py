@@ -25,6 +25,7 @@ GROUPS: Final = (
     "settings",
     "store",
     "sink",
+    "metrics",
 )  # in the order of `--help`
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from guardrail.ledger.entry import Entry
+from guardrail.telemetry import sums
 
 
 class _Awaited:
@@ -76,7 +77,10 @@ class Losses:
 
     def count(self, reason: str, at: float, many: int = 1, until: float | None = None) -> None:
         """Count records as lost."""
-        until = at if until is None else until
+        sums.lose(reason, many)
+        self._add(reason, many, at, at if until is None else until)
+
+    def _add(self, reason: str, many: int, at: float, until: float) -> None:
         with self._lock:
             before = self._found.get(reason, (0, at, until))
             self._found[reason] = (before[0] + many, min(before[1], at), max(before[2], until))
@@ -91,7 +95,7 @@ class Losses:
     def give_back(self, taken: Losses) -> None:
         """Add what was taken and could not be recorded."""
         for reason, (many, since, until) in taken._found.items():
-            self.count(reason, since, many, until)
+            self._add(reason, many, since, until)
 
     def records(self) -> Iterator[tuple[float, dict[str, Any]]]:
         """Yield moment and fields of one gap record for each reason."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from guardrail import notices, settings
-from guardrail.telemetry import stats
+from guardrail.telemetry import provider, stats
 
 if TYPE_CHECKING:
     from guardrail.ledger.entry import Entry
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def before_write(entries: list[Entry]) -> None:
     """Show a batch of calls to counts, spans, metrics and the line for people."""
+    provider.configure_if_asked()
     if "guardrail.ledger.sealing" in sys.modules:  # some guard has marked something as personal
         from guardrail.ledger import sealing  # noqa: PLC0415
 

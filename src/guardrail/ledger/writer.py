@@ -239,6 +239,7 @@ def _run() -> None:
     bell = _bell
     with forks.apart(forks.LOADING):  # a child that is forked in the middle of an import could never import that module
         from guardrail import control  # noqa: PLC0415 - needed only on this thread
+        from guardrail.telemetry import files  # noqa: PLC0415 - as above
 
         committer = _the_committer()
     busy = looked = clock.now()
@@ -251,6 +252,7 @@ def _run() -> None:
             if now - looked >= _LOOK:
                 looked = now
                 _quietly("control", control.poll)
+                _quietly("metrics", files.poll)
                 # Only who has sealed something keeps what may have to go; another thread may just be loading it.
                 poll = getattr(sys.modules.get("guardrail.ledger.sealing"), "poll", None)
                 if poll is not None:
@@ -284,7 +286,7 @@ def _quietly(topic: str, do: Any) -> None:
     try:
         do()
     except Exception as problem:  # noqa: BLE001 - as above
-        notices.say(topic, f"looking at the run-time switches failed ({type(problem).__name__})")
+        notices.say(topic, f"what the ledger's thread does beside writing failed ({topic}: {type(problem).__name__})")
 
 
 def _the_committer() -> Committer:

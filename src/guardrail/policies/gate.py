@@ -106,7 +106,9 @@ class Gate:
         error = call.error
         if error is None:
             sure = call.confidence
-            if self.at_least is None or (sure is not None and self.at_least <= sure <= 1.0 and not self.stale):
+            if self.at_least is None or (
+                sure is not None and self.at_least <= sure <= 1.0 and (self.expires is None or not self.stale)
+            ):
                 return None
             return self.recover(call, "low")
         trigger = trigger_of(error)

@@ -14,6 +14,11 @@ from guardrail.errors import ConfigError
 
 REFERENCE: Final = re.compile(r"\$\{(file|env|keyring):([^{}$]+)\}")
 _LOOSE: Final = re.compile(r"\$\{[^{}]*\}?")
+_SHAPES: Final = {  # of what is referred to
+    "file": re.compile(r"/[^\x00-\x1f\x7f]*"),
+    "env": re.compile(r"[^\s=\x00-\x1f\x7f]+"),
+    "keyring": re.compile(r"[^\x00-\x1f\x7f]+/[^/\x00-\x1f\x7f]+"),
+}
 _LONGEST: Final = 65_536  # bytes of a mounted secret
 _PLEASE: Final = "write ${file:/absolute/path}, ${env:NAME} or ${keyring:service/user}"
 
@@ -35,11 +40,11 @@ class Secret:
         if _LOOSE.search(REFERENCE.sub("", text)):
             raise ConfigError(f"{where} has a reference that is none", hint=_PLEASE)
         for kind, target in REFERENCE.findall(text):
-            if (kind == "file" and not target.startswith("/")) or (kind == "keyring" and "/" not in target):
+            if not _SHAPES[kind].fullmatch(target) or not _encodes(target):
                 raise ConfigError(f"{where} has a {kind} reference that is none", hint=_PLEASE)
         self._text = text
         self.where = where
-        self._seen: dict[str, tuple[tuple[int, int, int], str]] = {}
+        self._seen: dict[str, tuple[tuple[int, ...], str]] = {}
 
     @property
     def refers(self) -> bool:
@@ -60,10 +65,8 @@ class Secret:
 
     def _follow(self, kind: str, target: str) -> str:
         if kind == "env":
-            found = os.environ.get(target, "")
-            if not found:
-                raise ConfigError(f"{self.where} refers to a variable of the environment that is not set")
-            return found
+            value = os.environ.get(target, "")
+            return self._cleaned(os.fsencode(value), "variable of the environment")
         if kind == "keyring":
             return self._from_keyring(target)
         return self._from_file(target)
@@ -71,25 +74,38 @@ class Secret:
     def _from_file(self, path: str) -> str:
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with open(handle, "rb") as file:  # noqa: PTH123 - from a descriptor
-                now = os.fstat(handle)
-                mark = (now.st_ino, now.st_mtime_ns, now.st_size)
-                seen = self._seen.get(path)
-                if seen is not None and seen[0] == mark:
-                    return seen[1]
-                if not stat.S_ISREG(now.st_mode):
-                    raise ConfigError(f"{self.where} refers to something that is no regular file")
-                content = file.read(_LONGEST + 1)
         except OSError as problem:
-            raise ConfigError(f"the file that {self.where} refers to cannot be read: {problem.strerror}") from None
+            raise self._unreadable(problem) from None
         try:
-            found = content.decode().removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError:
-            raise ConfigError(f"the file that {self.where} refers to is not UTF-8") from None
-        if len(content) > _LONGEST or not found.strip():
-            raise ConfigError(f"the file that {self.where} refers to is empty, or too long for a secret")
+            now = os.fstat(handle)
+            # The time of the last change of any kind: a file may be written over with the same length and its old date.
+            mark = now.st_dev, now.st_ino, now.st_ctime_ns, now.st_mtime_ns, now.st_size
+            seen = self._seen.get(path)
+            if seen is not None and seen[0] == mark:
+                return seen[1]
+            if not stat.S_ISREG(now.st_mode):
+                raise ConfigError(f"{self.where} refers to something that is no regular file")
+            content = _read(handle)
+        except OSError as problem:
+            raise self._unreadable(problem) from None
+        finally:
+            os.close(handle)
+        found = self._cleaned(content, "file")
         self._seen[path] = mark, found
         return found
+
+    def _cleaned(self, content: bytes, what: str) -> str:
+        """Return the text of a secret without what editors add: its last newline, and the mark of UTF-8."""
+        found = content[:_LONGEST].decode("utf-8-sig", errors="replace").removesuffix("\n").removesuffix("\r")
+        if len(content) > _LONGEST or not found.strip():
+            raise ConfigError(f"the {what} that {self.where} refers to is not there, is empty, or too long for a secret")
+        # Not by the error of `decode`: it holds the secret, and who collects errors would find it as the context of ours.
+        if "\ufffd" in found:
+            raise ConfigError(f"the {what} that {self.where} refers to is not UTF-8")
+        return found
+
+    def _unreadable(self, problem: OSError) -> ConfigError:
+        return ConfigError(f"the file that {self.where} refers to cannot be read: {problem.strerror}")
 
     def _from_keyring(self, target: str) -> str:
         try:
@@ -124,3 +140,22 @@ class Secret:
     def __reduce__(self) -> Any:
         """Refuse: a pickle would hold the secret in plain text."""
         raise TypeError("a secret is never pickled; let the other process read its own settings")
+
+
+def _encodes(word: str) -> bool:
+    try:
+        os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read(handle: int) -> bytes:
+    """Return what a file holds, up to a byte more than a secret may have: a read may give less than was asked for."""
+    found = b""
+    while len(found) <= _LONGEST:
+        piece = os.read(handle, _LONGEST + 1 - len(found))
+        if not piece:
+            break
+        found += piece
+    return found

@@ -72,6 +72,7 @@ class Settings:
         retention: How long records are kept, as written (`settings.periods` reads it); None: for ever.
         compress: Whether closed segments are compressed in the background.
         disabled: Whether functions run bare.
+        telemetry: Who sets OpenTelemetry up: "auto", "otlp" or "off".
         log: Which calls get a line for people: "off", "problems" or "all".
         sinks: By name.
         routes: By the name of their sink.
@@ -90,6 +91,7 @@ class Settings:
     retention: str | None
     compress: bool
     disabled: bool
+    telemetry: str
     log: str
     sinks: Mapping[str, Sink]
     routes: Mapping[str, Route]

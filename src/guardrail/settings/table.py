@@ -9,6 +9,7 @@ from guardrail.settings.values import (
     AUDITS,
     LOGS,
     MODES,
+    TELEMETRIES,
     Parser,
     cache_url,
     database_url,
@@ -115,6 +116,11 @@ TABLE: Final[dict[str, Setting]] = {
         Setting(
             "disabled", flag, False, "true · false",  # noqa: FBT003 - a default, not an argument
             "Run every function bare. Access, approval and the kill switch still hold.",
+        ),
+        Setting(
+            "telemetry", one_of(TELEMETRIES), "auto", " · ".join(TELEMETRIES),
+            "Whether OpenTelemetry is set up where the application has not done it: as the OTEL_* variables ask, in any case over"
+            " OTLP (the extra `otlp`), or never.",
         ),
         Setting(
             "log", one_of(LOGS), "off", " · ".join(LOGS),

@@ -17,6 +17,7 @@ from guardrail.errors import ConfigError
 MAX_TEXT: Final = 8192  # characters; more is an accident, such as a whole file pasted into a variable
 MODES: Final = ("enforce", "observe", "off", "killed")
 AUDITS: Final = ("buffered", "sync", "off")
+TELEMETRIES: Final = ("auto", "otlp", "off")
 LOGS: Final = ("off", "problems", "all")
 _LATER_MODES: Final = ("shadow", "advise", "canary")
 _DATABASES: Final = ("postgresql", "postgres")

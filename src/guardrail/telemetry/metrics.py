@@ -1,24 +1,27 @@
-"""OpenTelemetry metrics of guarded calls, recorded on the ledger's thread; nothing unless the application has a meter provider.
+"""OpenTelemetry metrics of guarded calls; nothing unless the application has a meter provider.
 
-`guardrail.duration` (s, histogram), `guardrail.calls` and `guardrail.retries` (counters), by guard, outcome and cache.
+Histograms are filled on the ledger's thread, so that exemplars lead to spans. All else is counted anyway (`sums`), and read
+when the provider collects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import context as contexts
-from opentelemetry import metrics, trace
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
 
 from guardrail.ledger.surroundings import sdk_version
+from guardrail.telemetry import histograms, names, standing, sums
+from guardrail.telemetry.names import Metric
+from guardrail.telemetry.sums import Labels, Value
 
 if TYPE_CHECKING:
     from guardrail.ledger.entry import Entry
 
-SECONDS: Final = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-)  # fmt: skip
 _LABEL_SETS: Final = 10_000
+_NOTHING: Final[Mapping[str, Any]] = {}
 _UNSET: Final = frozenset({"_ProxyMeterProvider", "NoOpMeterProvider"})
 
 
@@ -29,27 +32,49 @@ class Instruments:
         meter = provider.get_meter("guardrail", sdk_version())
         self.provider = provider
         self.off = isinstance(meter, metrics.NoOpMeter)  # OTEL_SDK_DISABLED
-        self.duration = meter.create_histogram(
-            "guardrail.duration", "s", "Time from a guarded call to its answer",
-            explicit_bucket_boundaries_advisory=SECONDS,
-        )  # fmt: skip
-        self.calls = meter.create_counter("guardrail.calls", "{call}", "Guarded calls that ended")
-        self.retries = meter.create_counter("guardrail.retries", "{attempt}", "Attempts after the first of a call")
-        self.labels: dict[tuple[str, str, str | None], dict[str, str]] = {}
+        self.labels: dict[tuple[Metric, Labels], dict[str, str]] = {}
+        self.histograms = {
+            each: meter.create_histogram(each.name, each.unit, each.doc, explicit_bucket_boundaries_advisory=bounds)
+            for each, bounds in names.BOUNDS.items()
+        }
+        self.record = histograms.way_for(self.histograms[names.DURATION])
+        self.fresh: dict[Metric, dict[Labels, Value]] = {}  # gathered once for all instruments of a collection
+        for each in names.METRICS:
+            if each.kind != "histogram":
+                make = meter.create_observable_counter if each.kind == "counter" else meter.create_observable_gauge
+                make(each.name, [_Observed(self, each)], each.unit, each.doc)
 
-    def labels_of(self, entry: Entry) -> dict[str, str]:
-        """Return the labels of a call, the same object for the same labels."""
-        cache = entry[3].cache_words.get(entry[4])
-        key = (entry[3].name, entry[4], cache)
-        found = self.labels.get(key)
+    def labels_of(self, metric: Metric, labels: Labels) -> dict[str, str]:
+        """Return labels as OpenTelemetry has them, the same object for the same ones."""
+        found = self.labels.get((metric, labels))
         if found is None:
             if len(self.labels) >= _LABEL_SETS:
                 self.labels.clear()
-            found = {"guardrail.guard": key[0], "guardrail.outcome": key[1]}
-            if cache is not None:
-                found["guardrail.cache"] = cache
-            self.labels[key] = found
+            found = {f"guardrail.{name}": value for name, value in zip(metric.labels, labels, strict=True) if value}
+            self.labels[metric, labels] = found
         return found
+
+    def put(self, metric: Metric, labels: Labels, values: Sequence[float], spans: histograms.Spans) -> None:
+        """Record values in a histogram."""
+        self.record(self.histograms[metric], self.labels_of(metric, labels), values, spans)
+
+
+class _Observed:
+    """Reads one metric for a provider that collects."""
+
+    def __init__(self, instruments: Instruments, metric: Metric) -> None:
+        self.instruments = instruments
+        self.metric = metric
+
+    def __call__(self, _options: CallbackOptions) -> Iterable[Observation]:
+        """Yield the present values; none for a provider that the application has replaced."""
+        instruments, metric = self.instruments, self.metric
+        if instruments is not _instruments:
+            return
+        if metric not in instruments.fresh:  # the first of a collection
+            instruments.fresh = {**{each: {} for each in names.METRICS}, **standing.of_process(), **standing.of_home()}
+        for labels, value in instruments.fresh.pop(metric, {}).items():
+            yield Observation(value, instruments.labels_of(metric, labels))
 
 
 _instruments: Instruments | None = None
@@ -57,33 +82,42 @@ _instruments: Instruments | None = None
 
 def take(entries: list[Entry]) -> None:
     """Record a batch of calls."""
+    instruments = _current()
+    if instruments is None:
+        return
+    groups: dict[tuple[int, str], list[Entry]] = {}
+    for entry in entries:
+        extra = entry[9]
+        if extra is not None and (len(extra) > 1 or "span" not in extra):
+            _take_rare(instruments, entry, extra)
+            if "rows" in extra:  # its rows are the decisions
+                continue
+        groups.setdefault((id(entry[3]), entry[4]), []).append(entry)
+    for run in groups.values():
+        plan, outcome = run[0][3], run[0][4]
+        labels = sums.labels(plan, outcome)
+        values = [entry[2] for entry in run]
+        spans = [(entry[9] or _NOTHING).get("span") for entry in run]
+        instruments.put(names.DURATION, labels, values, spans)
+        if plan.budget_ms and not sums.tabular(plan):
+            budget = plan.budget_ms / 1e3
+            instruments.put(names.USED, labels[:1], [value / budget for value in values], spans)
+
+
+def _take_rare(instruments: Instruments, entry: Entry, extra: Mapping[str, Any]) -> None:
+    plan, span = entry[3], (extra.get("span"),)
+    guard = sums.guard_label(plan.name)
+    if "rows" in extra and plan.budget_ms:
+        instruments.put(names.USED, (guard,), (entry[2] * 1e3 / plan.budget_ms,), span)
+    for stage, seconds in (extra.get("stages") or {}).items():
+        instruments.put(names.STAGE, (guard, sums.stage_label(guard, stage)), (seconds,), span)
+
+
+def _current() -> Instruments | None:
     global _instruments  # noqa: PLW0603 - one provider per application
     provider = metrics.get_meter_provider()
     if type(provider).__name__ in _UNSET:
-        return
-    instruments = _instruments
-    if instruments is None or instruments.provider is not provider:
-        instruments = _instruments = Instruments(provider)
-    if instruments.off:
-        return
-    record = instruments.duration.record
-    counts: dict[int, tuple[dict[str, str], int, int]] = {}
-    for entry in entries:
-        labels = instruments.labels_of(entry)
-        record(entry[2], labels, _context(entry))
-        _, calls, retries = counts.get(id(labels), (labels, 0, 0))
-        counts[id(labels)] = (labels, calls + 1, retries + max(0, entry[8] - 1))
-    for labels, calls, retries in counts.values():
-        instruments.calls.add(calls, labels)
-        if retries:
-            instruments.retries.add(retries, labels)
-
-
-_NOWHERE: Final = contexts.Context()
-
-
-def _context(entry: Entry) -> contexts.Context:
-    """Return a context that holds a call's span, if it was sampled, so that exemplars point at it."""
-    extra = entry[9]
-    token = None if extra is None else extra.get("span")
-    return _NOWHERE if token is None else trace.set_span_in_context(getattr(token, "span", token), _NOWHERE)
+        return None
+    if _instruments is None or _instruments.provider is not provider:
+        _instruments = Instruments(provider)
+    return None if _instruments.off else _instruments

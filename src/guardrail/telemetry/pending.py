@@ -50,6 +50,8 @@ class Span(trace.Span):
     links: list[trace.Link] | None = None
     name: str | None = None
     status: Status | None = None
+    above: Any = None  # of a call that is not sampled: the span around it, should it have to be kept
+    kept = False  # whether it is exported although it was not sampled
     _context: SpanContext | None = None
 
     def __init__(self, way: Deferred, trace_id: int, span_id: int, parent: SpanContext | None, outer: contexts.Context) -> None:
@@ -69,8 +71,16 @@ class Span(trace.Span):
         self.flags = flags | (1 if found.decision.is_sampled() else 0)
         self.recording = found.decision.is_recording()
         self.state = found.trace_state or _NO_STATE
+        if not self.flags & 1:
+            self.above = outer.get(SPAN_KEY)
         if found.attributes and found.attributes != first:
             self.sampler_attributes = found.attributes
+
+    def drop(self, flags: int, above: Any) -> None:
+        """Leave the span out, unless the call goes wrong."""
+        self.flags = flags
+        self.recording = False
+        self.above = above
 
     # ── the place in the context ──────────────────────────────────────────────────────────────────────────────────────
     def attach(self) -> None:
@@ -157,18 +167,24 @@ class Span(trace.Span):
         recording, self.recording = self.recording, False
         seq, at, took, plan, outcome, _, _, confidence, attempts, extra = entry
         context = self.get_span_context()
-        if not self.flags & 1 and outcome in KEPT:  # what went wrong is kept whatever the sampling
+        above, self.above = self.above, None
+        if not self.flags & 1 and (self.kept or outcome in KEPT):  # what went wrong is kept whatever the sampling
             recording = True
-            flags = _FLAGS[self.flags | 1]
-            context = SpanContext(self.trace_id, self.span_id, is_remote=False, trace_flags=flags, trace_state=self.state)
+            self.flags |= 1
+            self._context = None
+            context = self.get_span_context()  # from here on for exemplars, too
+            if above is not None and above.__class__ is Span:
+                above.kept = True  # it ends later, so that its child has a parent where people look at it
         if not recording:
             return
         way = self.way
-        attributes: Any = way.first(plan).copy()
-        last_attributes(attributes, plan, outcome, calls.decision_id(at, seq), confidence, attempts, extra)
-        if way.limited or self.added or self.sampler_attributes:
+        attributes: Any = first_attributes(plan).copy()
+        plain = not (way.limited or self.added or self.sampler_attributes)
+        if not plain:  # in the order in which a real span would have been given them: what we know at the end has the last word
             attributes.update(self.sampler_attributes or ())
             attributes.update(self.added or ())
+        last_attributes(attributes, plan, outcome, calls.decision_id(at, seq), confidence, attempts, extra)
+        if not plain:
             attributes = BoundedAttributes(way.most, attributes, immutable=True, max_value_len=way.longest)
         status = wrong(extra) if outcome in WRONG else self.status
         start = int(self.start * 1e9)

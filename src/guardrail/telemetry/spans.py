@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
+from guardrail import clock
 from guardrail.ledger.record import type_name
 from guardrail.ledger.surroundings import sdk_version
 from guardrail.telemetry.traces import Token, Way
@@ -38,8 +41,8 @@ def choose(provider: Any) -> Way:
         way = deferred.way_for(provider, tracer)
         if way is not None:
             return way
-        return Live(tracer, deferred.processors_of(tracer))
-    return Live(tracer, None)
+        return Live(tracer, deferred.processors_of(tracer), deferred.room_of(tracer), deferred.begun_before)
+    return Live(tracer)
 
 
 class Off:
@@ -60,11 +63,21 @@ class Live:
     Args:
         tracer: The provider's tracer for this library.
         processors: The processors of the SDK's provider, in which case a change of them may allow deferring.
+        room: Gives the mapping in which a span of the SDK keeps its attributes, where its limits let ours in.
+        begun_before: Makes a span of the SDK that began earlier, for a call that went wrong though it was not sampled.
     """
 
-    def __init__(self, tracer: trace.Tracer, processors: tuple[Any, ...] | None) -> None:
+    def __init__(
+        self,
+        tracer: trace.Tracer,
+        processors: tuple[Any, ...] | None = None,
+        room: Callable[[Any], dict[str, Any] | None] | None = None,
+        begun_before: Callable[..., trace.Span] | None = None,
+    ) -> None:
         self.tracer = tracer
         self.processors = processors
+        self.room = room
+        self.begun_before = begun_before
 
     def holds(self) -> bool:
         """Return whether the provider still has the same processors."""
@@ -72,25 +85,34 @@ class Live:
 
     def begin(self, call: Call) -> Token:
         """Begin a real span and make it current."""
-        return LiveToken(self.tracer.start_span(call.plan.name, attributes=first_attributes(call.plan)))
+        plan = call.plan
+        outer = current_context()
+        return LiveToken(self.tracer.start_span(plan.name, outer, attributes=first_attributes(plan)), outer, self)
 
 
 class LiveToken:
     """A real span of a call."""
 
-    __slots__ = ("inner", "outer", "span", "span_id", "trace_id")
+    __slots__ = ("around", "inner", "kept", "outer", "span", "span_id", "start", "trace_id", "way")
 
-    def __init__(self, span: trace.Span) -> None:
+    def __init__(self, span: trace.Span, outer: contexts.Context, way: Live) -> None:
+        self.way = way
         self.span = span
+        self.kept = False  # whether it is exported although it was not sampled
+        if span.__class__ is trace.NonRecordingSpan:
+            self.around = outer.get(SPAN_KEY)
+            self.start = clock.wall()
         context = span.get_span_context()
         self.trace_id = context.trace_id
         self.span_id = context.span_id
-        self.attach()
+        self.outer: contexts.Context | None = outer
+        self.inner: contexts.Context | None = contexts.Context({**outer, SPAN_KEY: span})
+        attach(self.inner)
 
     def attach(self) -> None:
         """Make the span the current one."""
-        self.outer: contexts.Context | None = current_context()
-        self.inner: contexts.Context | None = trace.set_span_in_context(self.span, self.outer)
+        self.outer = outer = current_context()
+        self.inner = contexts.Context({**outer, SPAN_KEY: self.span})
         attach(self.inner)
 
     def detach(self) -> None:
@@ -100,13 +122,37 @@ class LiveToken:
     def finish(self, call: Call, outcome: str) -> None:
         """End the span with what is known of the call."""
         span = self.span
-        if span.is_recording():
-            found: dict[str, Any] = {}
+        if span.__class__ is trace.NonRecordingSpan:
+            if self.kept or outcome in KEPT:  # what went wrong is kept whatever the sampling
+                self._keep(call, outcome)
+        elif span.is_recording():
+            room = self.way.room
+            into = None if room is None else room(span)
+            found: dict[str, Any] = {} if into is None else into
             last_attributes(found, call.plan, outcome, call.id, call.confidence, call.attempts, call.extra)
-            span.set_attributes(found)
+            if into is None:
+                span.set_attributes(found)
             if outcome in WRONG:
                 span.set_status(wrong(call.extra))
         span.end()
+
+    def _keep(self, call: Call, outcome: str) -> None:
+        begun_before = self.way.begun_before
+        if begun_before is None:  # not the SDK's provider, and the API has no way to make a span of given ids
+            return
+        found = first_attributes(call.plan).copy()
+        last_attributes(found, call.plan, outcome, call.id, call.confidence, call.attempts, call.extra)
+        ids = self.span.get_span_context()
+        span = begun_before(
+            self.way.tracer, call.plan.name, ids, around=self.around, attributes=found, start=self.start
+        )  # fmt: skip
+        if outcome in WRONG:
+            span.set_status(wrong(call.extra))
+        span.end()
+        self.span = span  # from here on for exemplars, too
+        above: Any = None if call.parent is None else call.parent.span
+        if above.__class__ is LiveToken:
+            above.kept = True  # it ends later, so that its child has a parent where people look at it
 
     def build(self, entry: Entry) -> None:
         """Do nothing: the span has ended."""
@@ -130,8 +176,21 @@ def restore(token: Any, span: trace.Span) -> None:
     token.inner = None
 
 
-def first_attributes(plan: Any) -> dict[str, Any]:
-    """Return what is known of a call when it begins."""
+_latest: tuple[Any, MappingProxyType[str, Any]] = (None, MappingProxyType({}))
+
+
+def first_attributes(plan: Any) -> MappingProxyType[str, Any]:
+    """Return what is known of a call when it begins: the same mapping for all calls of a plan."""
+    global _latest  # noqa: PLW0603 - one pair, swapped as a whole: most calls have the plan of the one before
+    known, found = _latest
+    facts = plan.facts  # kept in the plan's place, which holds the function
+    if known is not facts:
+        found = MappingProxyType(_first_attributes(facts))
+        _latest = (facts, found)
+    return found
+
+
+def _first_attributes(plan: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
         "guardrail.guard": plan.name,
         "guardrail.version": plan.version,
@@ -141,6 +200,13 @@ def first_attributes(plan: Any) -> dict[str, Any]:
         found["guardrail.budget_ms"] = plan.budget_ms
     if plan.threshold is not None:
         found["guardrail.threshold"] = plan.threshold
+    if plan.kind != "model":
+        found["guardrail.kind"] = plan.kind
+    if plan.kind == "llm":
+        # What OpenTelemetry says of language models is said only where the user says that this is one: what it does, unless
+        # a tag says so more exactly, and what else is in tags of that name. Nothing is guessed from arguments or answers.
+        found["gen_ai.operation.name"] = "generate_content"
+        found.update({name: value for name, value in plan.tags.items() if name.startswith("gen_ai.")})
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from guardrail import lifecycle
 from guardrail.ledger.entry import Entry
+from guardrail.telemetry import sums
 
 RING: Final = 50  # latest entries kept for each guard
 _SHORTEST: Final = 1e-6  # seconds; whatever is quicker counts as this
@@ -72,6 +73,8 @@ def take(entries: list[Entry]) -> None:
                 run = [entry for entry in run if "rows" not in (entry[9] or ())]
                 tally.tables += many - len(run)
                 tally.would += sum(1 for extra in extras if "rows" not in extra and extra.get("would"))
+                if any(len(extra) > 1 or "span" not in extra for extra in extras):  # the span alone is nothing rare
+                    sums.add_rare(plan, each)
             if run:
                 _count(tally, plan, run)
 
@@ -98,7 +101,9 @@ def _count(tally: _Tally, plan: Any, run: list[Entry]) -> None:
     for each in took:
         at = int(_log(each) * _PER_LOG + _OFFSET) if each > _SHORTEST else 0
         buckets[at if at < _BUCKETS else -1] += 1
-    for outcome, many in Counter(map(_outcome, run)).items():
+    outcomes = Counter(map(_outcome, run))
+    sums.add(plan, run, outcomes, took, attempts)
+    for outcome, many in outcomes.items():
         tally.outcomes[outcome] = tally.outcomes.get(outcome, 0) + many
         word = plan.cache_words.get(outcome)
         if word is not None:
@@ -177,6 +182,7 @@ def reset() -> None:
     """Begin anew with all of them."""
     with _lock:
         _tallies.clear()
+    sums.reset()
 
 
 def _in_child() -> None:
