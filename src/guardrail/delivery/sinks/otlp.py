@@ -56,6 +56,8 @@ class OtlpSink:
 
         A partial success is never sent again, as OTLP asks: how many were refused is told, and which ones where that is known.
         """
+        if not batch:
+            return []
         answer = self._post(batch)
         many = len(batch)
         result = answer.result(alone=many == 1)

@@ -52,6 +52,8 @@ class SlackSink:
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
         """Post one message about a batch; it arrives or fails as a whole."""
+        if not batch:
+            return []
         answer = self._post(message(batch))
         result = answer.result(alone=len(batch) == 1)
         if result.kind != "ok" and answer.body.strip().decode(errors="replace") in _GONE:

@@ -64,6 +64,8 @@ class SplunkSink:
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
         """Send a batch in one request."""
+        if not batch:
+            return []
         answer, said = self._post("event", b"".join(self._event(item) for item in batch))
         many = len(batch)
         code = said.get("code") if type(said.get("code")) is int else None

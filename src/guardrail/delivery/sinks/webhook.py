@@ -56,6 +56,8 @@ class WebhookSink:
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
         """Post a batch in one request; it arrives or fails as a whole."""
+        if not batch:
+            return []
         answer = self._post(identity(batch), self._body(batch))
         if answer.status == HTTPStatus.GONE:
             notices.say(f"sink-{self._name}-gone", f"{self._where}: the receiver says that it wants no more (HTTP 410); unset it")
