@@ -66,6 +66,8 @@ class Secret:
     def _follow(self, kind: str, target: str) -> str:
         if kind == "env":
             value = os.environ.get(target, "")
+            if not value:
+                raise ConfigError(f"{self.where} refers to a variable of the environment that is not set")
             return self._cleaned(os.fsencode(value), "variable of the environment")
         if kind == "keyring":
             return self._from_keyring(target)
@@ -98,7 +100,7 @@ class Secret:
         """Return the text of a secret without what editors add: its last newline, and the mark of UTF-8."""
         found = content[:_LONGEST].decode("utf-8-sig", errors="replace").removesuffix("\n").removesuffix("\r")
         if len(content) > _LONGEST or not found.strip():
-            raise ConfigError(f"the {what} that {self.where} refers to is not there, is empty, or too long for a secret")
+            raise ConfigError(f"the {what} that {self.where} refers to is empty, or too long for a secret")
         # Not by the error of `decode`: it holds the secret, and who collects errors would find it as the context of ours.
         if "\ufffd" in found:
             raise ConfigError(f"the {what} that {self.where} refers to is not UTF-8")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, ClassVar, Final
 
 from guardrail.delivery import digest
@@ -13,6 +12,9 @@ from guardrail.delivery.address import COMMON, Address, Option
 from guardrail.delivery.sink import Caps, Item, Result, ok, retry
 from guardrail.errors import ConfigError
 
+# Their lines may hold the URL, or its path, which with many services is the secret.
+_TALKATIVE: Final = ("apprise", "requests", "urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
+_SENDING: Final[ContextVar[bool]] = ContextVar("guardrail-apprise-sending", default=False)
 _TYPES: Final = {"info": "info", "warning": "warning", "error": "failure", "critical": "failure"}
 
 
@@ -46,6 +48,8 @@ class AppriseSink:
         Raises:
             ConfigError: Apprise does not know such a URL.
         """
+        if not batch:
+            return []
         sent = self._notify(digest.title(batch), digest.text(batch), _TYPES[digest.severity(batch)])
         return [ok if sent else retry(reason="the service did not take the message")] * len(batch)
 
@@ -53,12 +57,11 @@ class AppriseSink:
         """Send a message that says what it is.
 
         Raises:
-            ConfigError: Apprise does not know such a URL.
-            OSError: The service did not take it.
+            ConfigError: Apprise does not know such a URL, or the service did not take the message.
         """
         if not self._notify("guardrail: a test", f"a test message of guardrail, for the sink {self._address.name}", "info"):
-            raise OSError(5, "the service did not take the message")
-        return "the service takes a test message"
+            raise ConfigError(f"{self._address.where}: the service did not take the message")
+        return "it takes a test message"
 
     def close(self) -> None:
         """Nothing stays open between two messages."""
@@ -66,21 +69,24 @@ class AppriseSink:
     def _notify(self, title: str, body: str, kind: str) -> bool:
         import apprise  # noqa: PLC0415 - an extra
 
-        with _Silently():
-            service: Any = apprise.Apprise()
-            if not service.add(self._address.options["url"].reveal()):
+        for name in _TALKATIVE:
+            logging.getLogger(name).addFilter(_unless_sending)
+        url = self._address.options["url"].reveal()
+        before = _SENDING.set(True)
+        try:
+            # One after the other, so that what is sent runs in this context; Apprise hands it on to threads of its own.
+            service: Any = apprise.Apprise(asset=apprise.AppriseAsset(async_mode=False))
+            if not service.add(url):
                 raise ConfigError(f"{self._address.where} holds no URL that Apprise knows", hint="see the list of its services")
-            with contextlib.redirect_stderr(io.StringIO()):
-                return bool(service.notify(body=body, title=title, notify_type=kind))
+            if len(service) != 1:
+                raise ConfigError(f"{self._address.where} holds more than one URL", hint="make a sink of each")
+            for each in service:
+                each.socket_connect_timeout = each.socket_read_timeout = self._address.timeout
+            return bool(service.notify(body=body, title=title, notify_type=kind, body_format="text"))
+        finally:
+            _SENDING.reset(before)
 
 
-class _Silently:
-    """Keeps Apprise from logging: its lines may name the URL, which is a secret."""
-
-    def __enter__(self) -> None:
-        self._log = logging.getLogger("apprise")
-        self._was = self._log.disabled
-        self._log.disabled = True
-
-    def __exit__(self, *_: object) -> None:
-        self._log.disabled = self._was
+def _unless_sending(_: logging.LogRecord) -> bool:
+    """Leave out what is logged while a message of ours is sent, and nothing that others log meanwhile."""
+    return not _SENDING.get()

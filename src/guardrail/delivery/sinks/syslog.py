@@ -9,22 +9,34 @@ import select
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import orjson
 
-from guardrail import clock
+from guardrail import clock, notices
+from guardrail.delivery import http
 from guardrail.delivery.address import Address, Option
+from guardrail.delivery.answers import why
 from guardrail.delivery.plain import guard, kind, micros, parsed, severity, word
 from guardrail.delivery.sink import Caps, Item, Result, ok, retry
 from guardrail.errors import ConfigError
-from guardrail.settings.values import text
 
+if TYPE_CHECKING:
+    from guardrail.delivery.connection import Deadline
+
+_PORT: Final = 6514
 _FACILITY: Final = 13  # "log audit"
 _SEVERITIES: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6}
 _ID: Final = "guardrail@32473"  # the number that RFC 5612 keeps for examples: guardrail has none of its own
 _ESCAPED: Final = re.compile(r'(["\\\]])')
 _NAME: Final = re.compile(r"[!-~]{1,48}")
+_HOST: Final = re.compile(r"[!-~]{1,255}")
+_STAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+_GRACE: Final = 1.0  # seconds that a server has for its word after the handshake
+_LISTENED: Final = 0.05  # seconds after a batch: a connection that it broke says so a round trip later
+_PIECE: Final = 65_536
+_CHATTER: Final = 16  # blocks that a server may say unasked
+_FILE: Final = http.options()["ca"]
 
 
 def _app(word_: str, where: str) -> str:
@@ -42,51 +54,52 @@ class SyslogSink:
         address: Where, with options.
 
     Raises:
-        ConfigError: The URL names no host.
+        ConfigError: The URL does not name one host, gives a password, or a key without its certificate.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "app": Option(_app, "guardrail", "the name of the application in each message"),
-        "ca": Option(text, None, "the file with the certificate of the server's authority"),
-        "cert": Option(text, None, "the file with a certificate of our own, and its key where `key` names no other"),
-        "key": Option(text, None, "the file with the key of that certificate"),
+        "ca": _FILE,
+        "cert": _FILE._replace(doc="a file with a certificate of our own, and its key where `key` names no other"),
+        "key": _FILE._replace(doc="the file with the key of that certificate"),
     }
     caps = Caps(items=500, item_size=60_000)
 
     def __init__(self, address: Address) -> None:
-        if not address.host or address.path.strip("/"):
+        host = address.host
+        if not host or "," in host or "${" in host or address.path.strip("/") or address.user or address.password:
             raise ConfigError(f"{address.where} does not name one server", hint='write "syslog+tls://host:6514"')
+        if address.options["key"] is not None and address.options["cert"] is None:
+            raise ConfigError(f"{address.where} gives a key without its certificate", hint="add cert=/path/of/the/certificate")
         self._address = address
         self._app: str = address.options["app"]
-        self._host = socket.gethostname() or "-"
+        self._host = socket.gethostname()
         self._socket: ssl.SSLSocket | None = None
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
         """Write a batch; where the connection was closed meanwhile, all of it is sent again: twice is better than never."""
+        if not batch:
+            return []
         try:
             self._write(b"".join(frame(item, self._host, self._app) for item in batch))
-        except ssl.SSLCertVerificationError:
+        except _NotLetIn as problem:
+            return [retry(reason=str(problem), credentials=True)] * len(batch)
+        except (OSError, UnicodeError) as problem:
             self.close()
-            return [retry(reason="the syslog server's certificate is not accepted")] * len(batch)
-        except ssl.SSLError:
-            self.close()
-            return [retry(reason="the syslog server does not talk TLS as it should, or refuses our certificate")] * len(batch)
-        except OSError:
-            self.close()
-            return [retry(reason="the syslog server does not answer")] * len(batch)
+            return [retry(reason=why(problem))] * len(batch)
         return [ok] * len(batch)
 
     def probe(self) -> str:
         """Write a record that says what it is.
 
         Raises:
-            OSError: The server cannot be reached, or closed the connection.
+            ConfigError: The server cannot be reached, or closed the connection.
         """
         said = orjson.dumps({"event": "test", "sink": self._address.name, "text": "a test record of guardrail"})
         (result,) = self.send([Item("test", int(clock.wall() * 1e6), said)])
         if result.kind != "ok":
-            raise OSError(5, result.reason)
-        return "the server takes a test record, as far as syslog can tell"
+            raise ConfigError(f"{self._address.where}: {result.reason}")
+        return "it takes a test record, as far as syslog can tell"
 
     def close(self) -> None:
         """Hang up."""
@@ -96,55 +109,121 @@ class SyslogSink:
                 found.close()
 
     def _write(self, content: bytes) -> None:
-        if self._socket is not None and self._closed(self._socket):
+        from guardrail.delivery.connection import Deadline  # noqa: PLC0415 - nothing is needed before something is sent
+
+        deadline = Deadline()
+        deadline.begin(self._address.timeout)
+        if self._socket is not None and _closed(self._socket):
             self.close()
         if self._socket is None:
-            self._socket = self._connected()
-        self._socket.sendall(content)
-        if self._closed(self._socket):
+            self._socket = self._connected(deadline)
+        view = memoryview(content)
+        while view:
+            self._socket.settimeout(deadline.left())
+            view = view[self._socket.send(view[:_PIECE]) :]
+        if _closed(self._socket, min(_LISTENED, deadline.left())):
             raise ConnectionResetError
 
-    def _closed(self, connection: ssl.SSLSocket) -> bool:
-        """Return whether the other side has hung up; it has nothing else to say."""
-        while select.select([connection], [], [], 0)[0] or connection.pending():
-            connection.settimeout(0.05)
+    def _connected(self, deadline: Deadline) -> ssl.SSLSocket:
+        context = self._trust()
+        host = self._address.host
+        places = socket.getaddrinfo(host, self._address.port or _PORT, type=socket.SOCK_STREAM)
+        problem: OSError | None = None
+        for at, (*_, place) in enumerate(places):
+            share = deadline.left() / (len(places) - at)  # one that swallows everything leaves time for the next
             try:
-                if not connection.recv(1_024):
-                    return True
-            except TimeoutError:
-                return False
-            except OSError:
-                return True
-            finally:
-                connection.settimeout(self._address.timeout)
-        return False
+                plain = socket.create_connection((str(place[0]), int(place[1])), share)
+            except OSError as error:
+                problem = error
+                continue
+            try:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                plain.settimeout(deadline.left())
+                found = context.wrap_socket(plain, server_hostname=host.rstrip("."))
+            except BaseException:
+                plain.close()
+                raise
+            try:
+                _let_in(found, deadline)
+            except BaseException:
+                found.close()
+                raise
+            return found
+        raise problem or OSError("the host has no address")
 
-    def _connected(self) -> ssl.SSLSocket:
-        where, options = self._address, self._address.options
-        context = ssl.create_default_context(cafile=options["ca"])
+    def _trust(self) -> ssl.SSLContext:
+        where, options = self._address.where, self._address.options
+        try:
+            context = ssl.create_default_context(cafile=options["ca"])
+        except OSError:
+            raise _NotLetIn("the certificates that ca names cannot be read") from None
         if options["cert"] is not None:
-            context.load_cert_chain(options["cert"], options["key"])
+            try:
+                # Without a password of ours OpenSSL would ask for one at the terminal, and wait.
+                context.load_cert_chain(options["cert"], options["key"], password=lambda: b"")
+            except OSError:
+                raise _NotLetIn("the certificate that cert names, or its key, cannot be read") from None
         if options["insecure"]:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        plain = socket.create_connection((where.host, where.port or 6514), where.timeout)
+            notices.say(f"insecure-{where}", f"{where}: the certificate of the other side is not checked (insecure=true)")
+        return context
+
+
+class _NotLetIn(Exception):
+    """Our certificate is not accepted, or cannot be read."""
+
+
+def _let_in(connection: ssl.SSLSocket, deadline: Deadline) -> None:
+    """Wait until the server has had its say about our certificate.
+
+    With TLS 1.3 the handshake is over for us before the server has looked at it: what is written then is lost where it
+    refuses us. A session ticket says that it does not, and a server that gives none has a moment to hang up.
+    """
+    if connection.version() != "TLSv1.3":
+        return
+    connection.settimeout(0)
+    news = select.poll()
+    news.register(connection, select.POLLIN)
+    until = clock.now() + _GRACE
+    while (left := until - clock.now()) > 0 and not (connection.session is not None and connection.session.has_ticket):
+        news.poll(min(left, deadline.left()) * 1_000)
         try:
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return context.wrap_socket(plain, server_hostname=where.host)
-        except BaseException:
-            plain.close()
-            raise
+            if not connection.recv(1_024):
+                raise ConnectionResetError
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError:
+            raise _NotLetIn("it wants a certificate of ours, or another one") from None
+
+
+def _closed(connection: ssl.SSLSocket, wait: float = 0.0) -> bool:
+    """Return whether the other side has hung up, or does within some seconds; it has nothing else to say."""
+    connection.settimeout(0)
+    news = select.poll()
+    news.register(connection, select.POLLIN)
+    until = clock.now() + wait
+    for _ in range(_CHATTER):
+        try:
+            if not connection.recv(1_024):
+                return True
+        except ssl.SSLWantReadError:
+            if (left := until - clock.now()) <= 0:
+                return False
+            news.poll(left * 1_000)
+        except OSError:
+            return True
+    return False
 
 
 def frame(item: Item, host: str, app: str) -> bytes:
     """Return a record as a message of RFC 5424 with its length before it (RFC 5425, 4.3)."""
     record = parsed(item)
-    at = micros(record)
-    stamp = word(record.get("ts")) if at is not None else "-"
+    stamp = record["ts"] if micros(record) is not None and _STAMP.fullmatch(record["ts"]) else "-"
     priority = _FACILITY * 8 + _SEVERITIES[severity(record)]
     data = {"id": item.id, "event": word(record.get("event")), "outcome": word(record.get("outcome")), "guard": guard(record)}
     words = " ".join(f'{name}="{_escaped(value)}"' for name, value in data.items() if value)
-    name = host if _NAME.fullmatch(host) else "-"
-    head = f"<{priority}>1 {stamp or '-'} {name} {app} {os.getpid()} {kind(record)[:32]} [{_ID} {words}] "
+    name = host if _HOST.fullmatch(host) else "-"
+    head = f"<{priority}>1 {stamp} {name} {app} {os.getpid()} {kind(record)[:32]} [{_ID} {words}] "
     # RFC 5424, 6.4: what begins with the byte order mark is UTF-8
     message = head.encode() + b"\xef\xbb\xbf" + item.line
     return b"%d %s" % (len(message), message)
