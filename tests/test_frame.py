@@ -149,6 +149,7 @@ def test_names_for_tests():
         "HttpPeer",
         "Peer",
         "Report",
+        "SINK_CHECKS",
         "chaos",
         "check_sink",
         "fake_clock",

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from guardrail.testing.forcing import force
     from guardrail.testing.peers import CANARY, HttpPeer
     from guardrail.testing.recording import recorded
-    from guardrail.testing.sink_checks import Peer, Report, check_sink
+    from guardrail.testing.sink_checks import SINK_CHECKS, check_sink
+    from guardrail.testing.sink_trial import Peer, Report
     from guardrail.testing.world import fresh
 
 # Each is loaded at first use: pytest imports this package at every start, for the fixtures beside it.
@@ -21,8 +22,9 @@ _HOMES = {
     "FakeClock": "clock",
     "Finding": "conformance",
     "HttpPeer": "peers",
-    "Peer": "sink_checks",
-    "Report": "sink_checks",
+    "Peer": "sink_trial",
+    "Report": "sink_trial",
+    "SINK_CHECKS": "sink_checks",
     "chaos": "faults",
     "check_sink": "sink_checks",
     "fake_clock": "clock",
@@ -33,8 +35,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "CANARY", "FakeClock", "Finding", "HttpPeer", "Peer", "Report", "chaos", "check_sink", "fake_clock", "force", "fresh",
-    "recorded", "selftest",
+    "CANARY", "SINK_CHECKS", "FakeClock", "Finding", "HttpPeer", "Peer", "Report", "chaos", "check_sink", "fake_clock", "force",
+    "fresh", "recorded", "selftest",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -72,11 +73,17 @@ class FileSink:
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
             content = b"\n" + content  # a crash has left a part of a line: what follows is not to be glued to it
+        written = 0
         try:
-            disk.write_all(handle, content)
+            while written < len(content):
+                written += os.write(handle, memoryview(content)[written:])
             if self._sync:
                 disk.sync(handle)
         except OSError:
+            # A full disk is tried again and again: what it took of a batch must not gather. Where there is more, another writes, too.
+            with contextlib.suppress(OSError):
+                if os.fstat(handle).st_size == size + written:
+                    os.ftruncate(handle, size)
             self.close()  # after a failed sync the file is opened anew
             raise
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from guardrail import clock
+from guardrail import clock, notices
 from guardrail.delivery.address import Address, Option, choice
 from guardrail.delivery.plain import kind, parsed
 from guardrail.delivery.sink import Caps, Item, Result, ok, reject, retry
@@ -40,15 +40,25 @@ class KafkaSink:
     def __init__(self, address: Address) -> None:
         if not address.host or not _TOPIC.fullmatch(address.path):
             raise ConfigError(f"{address.where} does not say brokers and topic", hint='write "kafka://broker:9092/topic"')
+        if (address.user is None) != (address.password is None):
+            raise ConfigError(
+                f"{address.where} gives only one of user and password",
+                hint='write "kafka+tls://user:${env:PASSWORD}@broker:9093/topic"',
+            )
         loopback = address.host in {"localhost", "127.0.0.1", "::1"}
         if address.password is not None and address.scheme == "kafka" and not loopback and not address.options["insecure"]:
             raise ConfigError(f"{address.where} would send a password in plain text", hint="write kafka+tls://")
         self._address = address
         self._topic = address.path[1:]
         self._producer: Any = None
+        self._heard = 0  # the code of what the brokers have against the connection itself
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
-        """Produce a batch and wait for what becomes of each message."""
+        """Produce a batch and wait for what becomes of each message.
+
+        Raises:
+            ConfigError: librdkafka does not take the settings.
+        """
         from confluent_kafka import KafkaException  # noqa: PLC0415 - an extra
 
         results: list[Result] = [retry(reason="Kafka did not confirm it in time")] * len(batch)
@@ -56,7 +66,7 @@ class KafkaSink:
 
         def told(place: int) -> Any:
             def tell(error: Any, _: Any) -> None:
-                results[place] = ok if error is None else _result(error)
+                results[place] = ok if error is None else self._result(error, alone=len(batch) == 1)
 
             return tell
 
@@ -65,7 +75,9 @@ class KafkaSink:
             try:
                 producer.produce(self._topic, value=item.line, key=item.lane.encode(), headers=headers, on_delivery=told(place))
             except KafkaException as problem:  # one that is too long is known before it is sent
-                results[place] = _result(problem.args[0])
+                results[place] = self._result(problem.args[0], alone=True)
+                if results[place].kind == "retry":
+                    break  # what is behind it must not come before it
             except BufferError:
                 break  # the rest is sent again
         left = producer.flush(self._address.timeout + _GRACE)
@@ -97,20 +109,27 @@ class KafkaSink:
 
     def _made(self) -> Any:
         if self._producer is None:
-            from confluent_kafka import Producer  # noqa: PLC0415 - an extra
+            from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - an extra
 
             where = self._address
             milliseconds = int(where.timeout * 1000)
             brokers = ",".join(each if ":" in each else f"{each}:{where.port or 9092}" for each in where.host.split(","))
+            # Gapless: where a batch fails for good, those behind it fail as well, and arrive after it.
             settings: dict[str, Any] = {
-                "bootstrap.servers": brokers, "client.id": "guardrail", "enable.idempotence": True, "acks": "all", "linger.ms": 5,
+                "bootstrap.servers": brokers, "client.id": "guardrail", "enable.idempotence": True, "enable.gapless.guarantee": True,
+                "acks": "all", "linger.ms": 5,
                 "message.timeout.ms": milliseconds, "socket.timeout.ms": max(10, milliseconds), "compression.type": where.options["compression"],
-                "message.max.bytes": 1_000_000, "log_level": 0, "logger": _Quiet(), "error_cb": lambda _: None,
+                "message.max.bytes": 1_000_000, "log_level": 0, "logger": _Quiet(), "error_cb": self._hear,
                 "reconnect.backoff.max.ms": 1_000, "socket.connection.setup.timeout.ms": max(1_000, milliseconds),
             }  # fmt: skip
             tls = where.scheme == "kafka+tls"
             if tls:
                 settings["enable.ssl.certificate.verification"] = not where.options["insecure"]
+                if where.options["insecure"]:
+                    notices.say(
+                        f"insecure-{where.where}",
+                        f"{where.where}: the certificate of the other side is not checked (insecure=true)",
+                    )
                 if where.options["ca"] is not None:
                     settings["ssl.ca.location"] = where.options["ca"]
             if where.user is not None and where.password is not None:
@@ -121,8 +140,45 @@ class KafkaSink:
             settings["security.protocol"] = {(0, 0): "PLAINTEXT", (1, 0): "SSL", (0, 1): "SASL_PLAINTEXT", (1, 1): "SASL_SSL"}[
                 tls, sasl
             ]
-            self._producer = Producer(settings)
+            self._heard = 0
+            try:
+                self._producer = Producer(settings)
+            except KafkaException:  # its text quotes settings
+                raise ConfigError(
+                    f"{where.where} is not what librdkafka takes", hint="look whether the file that ca= names is there"
+                ) from None
         return self._producer
+
+    def _hear(self, error: Any) -> None:
+        """Remember why no connection comes about: the messages themselves only tell that they have waited too long."""
+        from confluent_kafka import KafkaError  # noqa: PLC0415 - an extra
+
+        if error.code() in {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED}:  # noqa: SLF001 - its way of naming
+            self._heard = error.code()
+
+    def _result(self, error: Any, *, alone: bool) -> Result:
+        """Say what an error means for a message.
+
+        Args:
+            error: librdkafka's.
+            alone: Whether it is about this message for sure. Brokers refuse batches as a whole.
+        """
+        from confluent_kafka import KafkaError  # noqa: PLC0415 - an extra
+
+        code = error.code()
+        if code == KafkaError._MSG_TIMED_OUT and self._heard:  # noqa: SLF001 - its way of naming
+            code = self._heard
+        if code == KafkaError._SSL:  # noqa: SLF001 - as above
+            return retry(reason="no TLS connection came about: its certificate is not accepted, or it speaks no TLS")
+        if alone and code in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD}:
+            return reject(f"Kafka does not take it ({error.name()})")
+        refused = {
+            KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION,  # noqa: SLF001 - as above
+            KafkaError.SASL_AUTHENTICATION_FAILED,
+        }  # fmt: skip
+        if code in refused:
+            return retry(reason=f"Kafka does not let us in ({KafkaError(code).name()})", credentials=True)
+        return retry(reason=f"Kafka does not take it ({error.name()})")
 
 
 class _Quiet:
@@ -130,16 +186,3 @@ class _Quiet:
 
     def log(self, *_: Any, **__: Any) -> None:
         """Leave it out."""
-
-
-def _result(error: Any) -> Result:
-    from confluent_kafka import KafkaError  # noqa: PLC0415 - an extra
-
-    name = error.name()
-    if error.code() in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD}:
-        return reject(f"Kafka does not take it ({name})")
-    refused = {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION,  # noqa: SLF001 - its way of naming
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-    }  # fmt: skip
-    return retry(reason=f"Kafka does not take it ({name})", credentials=error.code() in refused)

@@ -16,6 +16,7 @@ import orjson
 
 from guardrail import clock, notices
 from guardrail.delivery.address import Address, Option
+from guardrail.delivery.answers import why
 from guardrail.delivery.plain import kind, parsed
 from guardrail.delivery.sink import Caps, Item, Result, ok, reject, retry
 from guardrail.errors import ConfigError
@@ -23,6 +24,7 @@ from guardrail.settings.values import flag, text
 
 _SUBJECT: Final = re.compile(r"/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,15}")
 _GRACE: Final = 1.0  # seconds in which the loop itself must come back
+_WINDOW: Final = 900.0  # seconds in which a stream of ours leaves out duplicates: tries are up to 300 apart
 _REFUSED: Final = ("authorization violation", "authentication", "permissions violation")
 
 
@@ -56,14 +58,16 @@ class NatsSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._client: Any = None
+        self._refused = False  # whether the server has told that we may not publish: the message itself only gets no answer
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
         """Publish a batch in order and wait for the stream's acknowledgements."""
         try:
             return self._run(self._publish(batch))
         except Exception as problem:  # noqa: BLE001 - nats-py raises whatever its sockets do
+            result = self._result(problem)
             self.close()
-            return [_result(problem)] * len(batch)
+            return [result] * len(batch)
 
     def probe(self) -> str:
         """Publish a record that says what it is.
@@ -88,23 +92,26 @@ class NatsSink:
         loop.call_soon_threadsafe(loop.stop)
 
     async def _publish(self, batch: Sequence[Item]) -> list[Result]:
-        stream = await self._connected()
-        expected = self._address.options["stream"]
-        answers = await asyncio.gather(
-            *(
+        timeout = self._address.timeout
+        stream = await asyncio.wait_for(self._connected(), timeout)
+        sent = [
+            asyncio.ensure_future(
                 stream.publish(
-                    self._subject, item.line, timeout=self._address.timeout, stream=expected,
+                    self._subject, item.line, timeout=timeout, stream=self._address.options["stream"],
                     headers={"Nats-Msg-Id": item.id, "kind": kind(parsed(item))},
                 )
-                for item in batch
-            ),
-            return_exceptions=True,
-        )  # fmt: skip
-        results = [_result(each) if isinstance(each, BaseException) else ok for each in answers]
+            )
+            for item in batch
+        ]  # fmt: skip
+        # Its own timeout is for the answer: on a connection that has just broken it waits for ever to be rid of the question.
+        _, late = await asyncio.wait(sent, timeout=timeout)
+        for each in late:
+            each.cancel()
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        results = [self._result(each) if isinstance(each, BaseException) else ok for each in answers]
         if any(each.kind == "retry" for each in results):
             client, self._client = self._client, None
-            with contextlib.suppress(Exception):
-                await client.close()
+            await _hang_up(client)
         return results
 
     async def _connected(self) -> Any:
@@ -120,15 +127,19 @@ class NatsSink:
                 given["tls"] = ssl.create_default_context(cafile=where.options["ca"])
                 if where.options["insecure"]:
                     given["tls"].check_hostname, given["tls"].verify_mode = False, ssl.CERT_NONE
+                    notices.say(
+                        f"insecure-{where.where}",
+                        f"{where.where}: the certificate of the other side is not checked (insecure=true)",
+                    )
             client = Client()
+            self._refused = False
             try:
                 await client.connect(
                     f"nats://{where.host}:{where.port or 4222}", name="guardrail", allow_reconnect=False, max_reconnect_attempts=0,
-                    connect_timeout=max(1, int(where.timeout)), error_cb=_quietly, **{name: each for name, each in given.items() if each is not None},
+                    connect_timeout=max(1, int(where.timeout)), error_cb=self._hear, **{name: each for name, each in given.items() if each is not None},
                 )  # fmt: skip
             except BaseException:
-                with contextlib.suppress(Exception):
-                    await client.close()  # a server that does not let us in has left a connection
+                await _hang_up(client)  # a server that does not let us in has left a connection
                 raise
             self._client = client
             if where.options["create"]:
@@ -136,13 +147,33 @@ class NatsSink:
                 try:
                     await manager.stream_info(where.options["stream"])
                 except NotFoundError:
-                    await manager.add_stream(StreamConfig(name=where.options["stream"], subjects=[self._subject]))
+                    await manager.add_stream(
+                        StreamConfig(name=where.options["stream"], subjects=[self._subject], duplicate_window=_WINDOW)
+                    )
             notices.say(
                 f"sink-{where.name}-sync",
                 f"the sink {where.name}: a NATS server acknowledges before its disk has a record, unless its sync_interval is"
                 " `always` or the stream has replicas",
             )
         return self._client.jetstream(timeout=self._address.timeout)
+
+    async def _hear(self, problem: Exception) -> None:
+        """Take note of what the server says about us, instead of nats-py, which would log it."""
+        self._refused = self._refused or _is_refusal(problem)
+
+    def _result(self, problem: BaseException) -> Result:
+        name = type(problem).__name__
+        if self._refused or _is_refusal(problem):
+            return retry(reason="it does not let us in", credentials=True)
+        if name in {"NoStreamResponseError", "NotFoundError"}:
+            return retry(reason="NATS has no stream for the subject: make one, or write stream=NAME&create=true")
+        if name == "MaxPayloadError":
+            return reject("it is longer than NATS takes")
+        if name in {"APIError", "BadRequestError", "ServerError"}:
+            return retry(reason=f"NATS answers with an error ({getattr(problem, 'err_code', None) or name})")
+        if isinstance(problem, TimeoutError | asyncio.CancelledError):
+            return retry(reason="it did not answer in time")
+        return retry(reason=why(problem) if isinstance(problem, OSError) else "it does not answer")
 
     def _run(self, work: Coroutine[Any, Any, list[Result]]) -> list[Result]:
         """Run on a loop of our own, on a thread of its own; a forked child makes another."""
@@ -173,18 +204,11 @@ async def _cancel_all() -> None:
     await asyncio.sleep(0)  # transports that were closed say goodbye in the loop's next turn
 
 
-async def _quietly(_: Exception) -> None:
-    """Leave out what nats-py would log: what matters comes back with each message."""
+async def _hang_up(client: Any) -> None:
+    """Close a connection that does not work: nats-py would wait for what never comes on it."""
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(client.close(), _GRACE / 10)
 
 
-def _result(problem: BaseException) -> Result:
-    name = type(problem).__name__
-    if any(each in str(problem).lower() for each in _REFUSED):
-        return retry(reason="NATS does not let us in", credentials=True)
-    if name in {"NoStreamResponseError", "NotFoundError"}:
-        return retry(reason="NATS has no stream for the subject: make one, or write stream=NAME&create=true")
-    if name == "MaxPayloadError":
-        return reject("it is longer than NATS takes")
-    if name in {"APIError", "BadRequestError", "ServerError"}:
-        return retry(reason=f"NATS answers with an error ({getattr(problem, 'err_code', None) or name})")
-    return retry(reason="NATS does not answer")
+def _is_refusal(problem: BaseException) -> bool:
+    return any(each in str(problem).lower() for each in _REFUSED)

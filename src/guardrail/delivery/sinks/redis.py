@@ -1,4 +1,4 @@
-"""Appends records to a Redis stream, each once: a script keeps the last number of each lane beside the stream."""
+"""Appends records to a Redis stream, each once: beside the stream a script keeps a bit for each record that is in it."""
 
 from __future__ import annotations
 
@@ -9,31 +9,42 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from guardrail import clock
+from guardrail import clock, notices
 from guardrail.delivery.address import Address, Option, count
+from guardrail.delivery.answers import why
 from guardrail.delivery.plain import kind, parsed
 from guardrail.delivery.sink import Caps, Item, Result, ok, retry
 from guardrail.errors import ConfigError
+from guardrail.settings.values import text
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,5}/?")
-_REFUSED: Final = ("NOAUTH", "WRONGPASS", "NOPERM")
-# Both keys share a hash tag, so that a cluster keeps them together. What is not newer than its lane's last number is there.
+_REFUSED: Final = re.compile(r"\b(NOAUTH|WRONGPASS|NOPERM)\b|can't run this command")
+_CODE: Final = re.compile(r"[A-Z]{2,20}(?= )")
+_PAGE: Final = 2**20  # records whose bits share a key: 128 KiB
+_REMEMBERED: Final = 7 * 86_400  # seconds after the last of them
+# A bit for each record rather than the last number of its lane: one that comes late, as a dead letter does that is sent again, is
+# told from one that is there. The bit is set last, so that what was not appended is never taken for there.
 _SCRIPT: Final = """
 local added = 0
-for at = 2, #ARGV, 4 do
-    local last = tonumber(redis.call('HGET', KEYS[2], ARGV[at]) or '0')
-    local seq = tonumber(ARGV[at + 1])
-    if seq > last then
-        local what = {'id', ARGV[at] .. '/' .. ARGV[at + 1], 'kind', ARGV[at + 2], 'record', ARGV[at + 3]}
+local touched = {}
+for at = 3, #ARGV, 5 do
+    local bits = KEYS[tonumber(ARGV[at])]
+    local place = tonumber(ARGV[at + 1])
+    if redis.call('GETBIT', bits, place) == 0 then
+        local what = {'id', ARGV[at + 2], 'kind', ARGV[at + 3], 'record', ARGV[at + 4]}
         if ARGV[1] == '0' then
             redis.call('XADD', KEYS[1], '*', unpack(what))
         else
             redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(what))
         end
-        redis.call('HSET', KEYS[2], ARGV[at], seq)
+        redis.call('SETBIT', bits, place, 1)
+        touched[bits] = true
         added = added + 1
     end
+end
+for bits in pairs(touched) do
+    redis.call('EXPIRE', bits, ARGV[2])
 end
 return added
 """
@@ -52,18 +63,27 @@ class RedisSink:
         address: Where, with options.
 
     Raises:
-        ConfigError: The URL does not say host and database number.
+        ConfigError: The URL does not say host and database number, or would send a password in plain text.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
-        "stream": Option(_key, "guardrail", "the stream's key; the last number of each lane is kept in `{<key>}:delivered`"),
+        "stream": Option(
+            _key, "guardrail", "the stream's key; what is in it is noted in keys that begin with `{<key>}:delivered:`"
+        ),
         "maxlen": Option(count(10**12), None, "about how many entries the stream keeps; all of them if not given"),
+        "ca": Option(text, None, "the file with the certificate of the server's authority"),
     }
     caps = Caps(items=500, size=4_000_000)
 
     def __init__(self, address: Address) -> None:
         if not address.host or not _DATABASE.fullmatch(address.path):
             raise ConfigError(f"{address.where} does not say host and database number", hint='write "redis://host:6379/0"')
+        loopback = address.host in {"localhost", "127.0.0.1", "::1"}
+        if address.password is not None and address.scheme == "redis" and not loopback and not address.options["insecure"]:
+            raise ConfigError(
+                f"{address.where} would send a password in plain text",
+                hint="write rediss://, or add insecure=true where the network is yours",
+            )
         self._address = address
         self._stream: str = address.options["stream"]
         self._client: Any = None
@@ -73,12 +93,18 @@ class RedisSink:
         """Append a batch in one step; what is in the stream already is left out."""
         import redis  # noqa: PLC0415 - an extra
 
-        values: list[Any] = [self._address.options["maxlen"] or 0]
+        if not batch:
+            return []
+        values: list[Any] = [self._address.options["maxlen"] or 0, _REMEMBERED]
+        keys = {self._stream: 1}  # and their places
         for item in batch:
-            values += [item.lane, item.seq, kind(parsed(item)), item.line]
+            page, place = divmod(item.seq, _PAGE)
+            # They share a hash tag with the stream, so that a cluster keeps them together.
+            bits = keys.setdefault(f"{{{self._stream}}}:delivered:{item.lane}:{page}", len(keys) + 1)
+            values += [bits, place, item.id, kind(parsed(item)), item.line]
         try:
             self._connected()
-            self._script(keys=[self._stream, f"{{{self._stream}}}:delivered"], args=values)
+            self._script(keys=list(keys), args=values)
         except redis.RedisError as problem:
             self.close()
             return [_result(problem)] * len(batch)
@@ -116,7 +142,15 @@ class RedisSink:
             from redis.retry import Retry  # noqa: PLC0415 - as above
 
             where = self._address
-            tls: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "none" if where.options["insecure"] else "required"}
+            insecure = where.options["insecure"]
+            tls: dict[str, Any] = {
+                "ssl": True, "ssl_cert_reqs": "none" if insecure else "required", "ssl_check_hostname": not insecure,
+                "ssl_ca_certs": where.options["ca"],
+            }  # fmt: skip
+            if insecure and where.scheme == "rediss":
+                notices.say(
+                    f"insecure-{where.where}", f"{where.where}: the certificate of the other side is not checked (insecure=true)"
+                )
             self._client = redis.Redis(
                 host=where.host, port=where.port or 6379, db=int(where.path.strip("/") or 0),
                 username=None if where.user is None else where.user.reveal(),
@@ -131,9 +165,12 @@ class RedisSink:
 def _result(problem: Any) -> Result:
     import redis  # noqa: PLC0415 - an extra
 
-    if isinstance(problem, redis.AuthenticationError) or str(problem).startswith(_REFUSED):
-        return retry(reason="Redis does not let us in", credentials=True)
+    if isinstance(problem, redis.AuthenticationError | redis.exceptions.NoPermissionError) or _REFUSED.search(str(problem)):
+        return retry(reason="it does not let us in", credentials=True)
     if isinstance(problem, redis.ConnectionError | redis.TimeoutError):
-        return retry(reason="Redis does not answer")
-    word = str(problem).split(" ", 1)[0]
-    return retry(reason=f"Redis answers {word}" if word.isalpha() and word.isupper() else "Redis answers with an error")
+        cause = problem.__cause__ or problem.__context__
+        return retry(reason=why(cause) if isinstance(cause, OSError) else "it does not answer")
+    if "WRONGTYPE" in str(problem):
+        return retry(reason="its key holds something else than a stream")
+    said = _CODE.match(str(problem))
+    return retry(reason=f"Redis answers {said[0]}" if said else "Redis answers with an error")

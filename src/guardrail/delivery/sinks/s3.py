@@ -5,22 +5,33 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from itertools import groupby
 from typing import Any, ClassVar, Final
 
 import orjson
 
-from guardrail import clock
+from guardrail import clock, notices
 from guardrail.delivery.address import COMMON, Address, Option
-from guardrail.delivery.sink import Caps, Item, Result, ok, retry
+from guardrail.delivery.answers import after
+from guardrail.delivery.sink import Caps, Item, Result, ok, reject, retry
 from guardrail.errors import ConfigError
 from guardrail.settings.values import flag, text
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_THERE: Final = {"PreconditionFailed", "412"}
-_REFUSED: Final = {
-    "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401",
-}  # fmt: skip
+_ENDPOINT: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
+_NOT_LET_IN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_CREDENTIALS: Final = frozenset({
+    "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError", "SSOTokenLoadError",
+    "UnauthorizedSSOTokenError", "LoginRefreshRequired",
+})  # fmt: skip
+_SAID: Final = re.compile(r"[A-Za-z]{1,40}")
+
+
+def _endpoint(word: str, where: str) -> str:
+    if not _ENDPOINT.fullmatch(word):
+        raise ConfigError(f"{where} is not the URL of a server", hint="write endpoint=https://host:port")
+    return word
 
 
 class S3Sink:
@@ -35,7 +46,7 @@ class S3Sink:
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "region": Option(text, None, "the bucket's region"),
-        "endpoint": Option(text, None, "the URL of another server that speaks S3"),
+        "endpoint": Option(_endpoint, None, "the URL of another server that speaks S3"),
         "gzip": Option(flag, True, "compress objects"),  # noqa: FBT003 - a default
         "linger": COMMON["linger"]._replace(default=60.0),
     }
@@ -54,7 +65,10 @@ class S3Sink:
         results: list[Result] = []
         for lane, items in _stretches(batch):
             name = f"{self._prefix}{lane}/{items[0].seq:020}-{items[-1].seq:020}-{len(items)}.jsonl"
-            results += [self._put(name, b"".join(item.line + b"\n" for item in items))] * len(items)
+            result = self._put(name, b"".join(item.line + b"\n" for item in items), alone=len(items) == 1)
+            if result.kind == "retry":  # the others would take as long again
+                return results + [result] * (len(batch) - len(results))
+            results += [result] * len(items)
         return results
 
     def probe(self) -> str:
@@ -65,7 +79,7 @@ class S3Sink:
         """
         test = orjson.dumps({"event": "test", "sink": self._address.name, "text": "a test record of guardrail"})
         name = f"{self._prefix}test/{int(clock.wall() * 1e6)}.jsonl"
-        result = self._put(name, test + b"\n")
+        result = self._put(name, test + b"\n", alone=True)
         if result.kind != "ok":
             raise OSError(5, result.reason)
         return f"the bucket {self._address.host} takes a test object under {self._prefix}test/"
@@ -76,7 +90,7 @@ class S3Sink:
         if client is not None:
             client.close()
 
-    def _put(self, name: str, content: bytes) -> Result:
+    def _put(self, name: str, content: bytes, *, alone: bool) -> Result:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - an extra
 
         more: dict[str, Any] = {"ContentType": "application/x-ndjson"}
@@ -86,15 +100,11 @@ class S3Sink:
         try:
             self._connected().put_object(Bucket=self._address.host, Key=name, Body=content, IfNoneMatch="*", **more)
         except ClientError as problem:
-            code = str(problem.response.get("Error", {}).get("Code", ""))
-            if code in _THERE:
-                return ok
-            said = code if code.isalnum() else "an error"
-            return retry(reason=f"S3 answers {said}", credentials=code in _REFUSED)
+            return _result(problem.response, alone=alone)
         except BotoCoreError as problem:
             self.close()
-            refused = type(problem).__name__ in {"NoCredentialsError", "PartialCredentialsError"}
-            return retry(reason="S3 has no credentials of ours" if refused else "S3 does not answer", credentials=refused)
+            refused = type(problem).__name__ in _CREDENTIALS
+            return retry(reason="there are no credentials for it" if refused else "it does not answer", credentials=refused)
         return ok
 
     def _connected(self) -> Any:
@@ -109,11 +119,30 @@ class S3Sink:
                 "aws_access_key_id": None if where.user is None else where.user.reveal(),
                 "aws_secret_access_key": None if where.password is None else where.password.reveal(),
             }  # fmt: skip
-            verify = False if options["insecure"] else None
+            verify = None
+            if options["insecure"]:
+                verify = False
+                notices.say(
+                    f"insecure-{where.where}", f"{where.where}: the certificate of the other side is not checked (insecure=true)"
+                )
             self._client = boto3.client(
                 "s3", config=config, verify=verify, **{name: value for name, value in given.items() if value is not None}
             )
         return self._client
+
+
+def _result(response: Any, *, alone: bool) -> Result:
+    """Say what an answer means, other than that the object was taken."""
+    about = response.get("ResponseMetadata", {})
+    status, wait = about.get("HTTPStatusCode", 0), after(about.get("HTTPHeaders", {}).get("retry-after"))
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return ok  # it is there already
+    code = str(response.get("Error", {}).get("Code", ""))
+    said = f"S3 answers {code if _SAID.fullmatch(code) else status}"
+    if code == "EntityTooLarge" or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return reject(said) if alone else retry(wait, said)
+    # Some of what is wrong with credentials is a 400, as ExpiredToken is.
+    return retry(wait, said, credentials=status in _NOT_LET_IN or "Token" in code or "AccessKey" in code)
 
 
 def _stretches(batch: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
