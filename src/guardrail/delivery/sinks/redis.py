@@ -76,8 +76,8 @@ class RedisSink:
     caps = Caps(items=500, size=4_000_000)
 
     def __init__(self, address: Address) -> None:
-        if not address.host or not _DATABASE.fullmatch(address.path):
-            raise ConfigError(f"{address.where} does not say host and database number", hint='write "redis://host:6379/0"')
+        if not address.host or "," in address.host or not _DATABASE.fullmatch(address.path):
+            raise ConfigError(f"{address.where} does not say one host and a database number", hint='write "redis://host:6379/0"')
         loopback = address.host in {"localhost", "127.0.0.1", "::1"}
         if address.password is not None and address.scheme == "redis" and not loopback and not address.options["insecure"]:
             raise ConfigError(
@@ -164,8 +164,9 @@ class RedisSink:
 
 def _result(problem: Any) -> Result:
     import redis  # noqa: PLC0415 - an extra
+    from redis.exceptions import NoPermissionError  # noqa: PLC0415 - as above
 
-    if isinstance(problem, redis.AuthenticationError | redis.exceptions.NoPermissionError) or _REFUSED.search(str(problem)):
+    if isinstance(problem, redis.AuthenticationError | NoPermissionError) or _REFUSED.search(str(problem)):
         return retry(reason="it does not let us in", credentials=True)
     if isinstance(problem, redis.ConnectionError | redis.TimeoutError):
         cause = problem.__cause__ or problem.__context__
