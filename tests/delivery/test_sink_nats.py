@@ -170,7 +170,9 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(nats_server):
     found.close()
 
 
-@pytest.mark.parametrize("words", ["nats://h", "nats://h/a b", "nats://:hunter2@h/s", "nats://h/s?create=true", "nats://h/s.*"])
+@pytest.mark.parametrize(
+    "words", ["nats://h", "nats://g:1,h:2/s", "nats://h/a b", "nats://:hunter2@h/s", "nats://h/s?create=true", "nats://h/s.*"]
+)
 def test_a_url_that_says_too_little_or_tells_too_much_is_refused(words):
     """When the settings are read; the URL is not repeated."""
     with pytest.raises(ConfigError, match="GUARDRAIL_SINK_OUT") as caught:

@@ -171,7 +171,7 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(database):
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://h", "postgresql:///d", "postgresql://h/d?table=a;b", "postgresql://h/d?sslmode=maybe", "postgresql://h/d?insecure=true",
+    ["postgresql://h", "postgresql://g,h/d", "postgresql:///d", "postgresql://h/d?table=a;b", "postgresql://h/d?sslmode=maybe", "postgresql://h/d?insecure=true",
      "postgresql://h/d?connect_timeout=1"],
 )  # fmt: skip
 def test_a_url_that_says_too_little_or_what_means_nothing_is_refused(url):

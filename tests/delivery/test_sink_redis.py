@@ -172,6 +172,7 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(stream):
     "url",
     [
         "redis://",
+        "redis://g:1,h:2/0",
         "redis://h/x",
         "redis://h/0?stream=a b",
         "redis://h/0?maxlen=0",

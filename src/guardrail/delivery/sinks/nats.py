@@ -46,8 +46,10 @@ class NatsSink:
     caps = Caps(items=500, size=4_000_000, item_size=900_000)
 
     def __init__(self, address: Address) -> None:
-        if not address.host or not _SUBJECT.fullmatch(address.path):
-            raise ConfigError(f"{address.where} does not say host and subject", hint='write "nats://host:4222/guardrail.records"')
+        if not address.host or "," in address.host or not _SUBJECT.fullmatch(address.path):
+            raise ConfigError(
+                f"{address.where} does not say one host and a subject", hint='write "nats://host:4222/guardrail.records"'
+            )
         loopback = address.host in {"localhost", "127.0.0.1", "::1"}
         if address.password is not None and address.scheme == "nats" and not loopback and not address.options["insecure"]:
             raise ConfigError(f"{address.where} would send a secret in plain text", hint="write nats+tls://")

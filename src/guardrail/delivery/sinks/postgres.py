@@ -56,7 +56,7 @@ class PostgresSink:
         address: Where, with options.
 
     Raises:
-        ConfigError: The URL does not say which database.
+        ConfigError: The URL does not say one host and a database, or has an option that says nothing here.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
@@ -68,9 +68,10 @@ class PostgresSink:
     caps = Caps(items=2_000, size=4_000_000)
 
     def __init__(self, address: Address) -> None:
-        if not address.host or not address.path.strip("/"):
+        if not address.host or "," in address.host or not address.path.strip("/"):
             raise ConfigError(
-                f"{address.where} does not say host and database", hint='write "postgresql://user:${env:PASSWORD}@host/database"'
+                f"{address.where} does not say one host and a database",
+                hint='write "postgresql://user:${env:PASSWORD}@host/database"',
             )
         if address.options["insecure"]:
             raise ConfigError(f"{address.where} has an option that says nothing here: insecure", hint="write sslmode=require")

@@ -125,7 +125,8 @@ class S3Sink:
                 notices.say(
                     f"insecure-{where.where}", f"{where.where}: the certificate of the other side is not checked (insecure=true)"
                 )
-            self._client = boto3.client(
+            # A session of its own: the library's keeps the credentials that it found first, and those may be replaced.
+            self._client = boto3.Session().client(
                 "s3", config=config, verify=verify, **{name: value for name, value in given.items() if value is not None}
             )
         return self._client

@@ -93,13 +93,13 @@ class StdoutSink:
             import structlog  # noqa: PLC0415 - loaded for those who want lines
 
             self._render = structlog.processors.KeyValueRenderer(key_order=_SHOWN, drop_missing=True)
-        record = parsed(item)
         # `repr`, which the renderer uses, escapes whatever could forge a line or steer a terminal.
-        return str(self._render(None, "", _shown(record))).encode(errors="backslashreplace")
+        return str(self._render(None, "", _shown(item))).encode(errors="backslashreplace")
 
 
-def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(item: Item) -> dict[str, Any]:
     """Return what a line for people says: words, names and numbers, no sentence."""
+    record = parsed(item)
     timings, confidence, reasons = (record.get(name) for name in ("timings", "confidence", "reasons"))
     total = timings.get("total") if isinstance(timings, dict) else None
     words = [why(record), word(record.get("stop_reason")), *map(word, reasons if isinstance(reasons, list) else ())]
@@ -107,7 +107,7 @@ def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
         "ts": word(record.get("ts")), "event": word(record.get("event")), "guard": guard(record), "outcome": word(record.get("outcome")),
         "confidence": confidence if isinstance(confidence, float | int) else None,
         "ms": round(total * 1_000, 1) if isinstance(total, float | int) else None,
-        "why": ", ".join(filter(None, words)), "id": word(record.get("id")),
+        "why": ", ".join(filter(None, words)), "id": word(record.get("id")) or item.id,
     }  # fmt: skip
     return {name: value for name, value in found.items() if value is not None and value != ""}
 
