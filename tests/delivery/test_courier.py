@@ -304,3 +304,132 @@ def test_a_closed_lane_that_has_arrived_is_left_alone(home: Path, monkeypatch: p
     again = courier(home)
     run(again)
     assert again._to.sent == []
+
+
+def test_after_a_long_time_away_everything_arrives_in_order_and_nothing_is_given_up(home: Path) -> None:
+    """However often the first item failed: a sink that was away is not taken for one that refuses it."""
+    want = lane(home, "a", 12)
+    with fake_clock() as time:
+        found = courier(home)
+        found._to.answers = lambda item: retry(reason="503")
+        found._to.probe = lambda: (_ for _ in ()).throw(OSError("away"))
+        for _ in range(200):
+            time.advance(found.step() or 0.0)
+        found._to.batches.clear()
+        found._to.answers = lambda item: ok
+        found._to.probe = lambda: "it answers"
+        while (due := found.step()) is not None:
+            time.advance(due)
+    assert found._to.sent == want
+    assert FileKeeping(home, "out").dead() == []
+
+
+def test_two_items_that_fail_for_good_hold_up_nobody(home: Path) -> None:
+    """One behind the other, and both are found."""
+    lane(home, "a", 20)
+    with fake_clock() as time:
+        found = courier(home)
+        found._to.answers = lambda item: retry(reason="500") if item.seq in {3, 4} else ok
+        for _ in range(400):
+            if (due := found.step()) is None:
+                break
+            time.advance(due)
+    assert [letter.seq for letter in FileKeeping(home, "out").dead()] == [3, 4]
+    assert FileKeeping(home, "out").positions() == {"a": 20}
+    assert len(found._waiting) == 0
+
+
+def test_a_sink_that_answers_its_probe_and_takes_nothing_makes_no_dead_letters(home: Path) -> None:
+    """Nothing else arrives either: no item is to blame. What is read to find out is bounded."""
+    lane(home, "a", 300)
+    with fake_clock() as time:
+        found = courier(home)
+        found._to.answers = lambda item: retry(reason="507")
+        for _ in range(1_500):
+            time.advance(found.step() or 0.0)
+        assert FileKeeping(home, "out").dead() == []
+        assert len(found._waiting) <= 64 + waiting.POISON_PASSES
+        found._to.answers = lambda item: ok
+        while (due := found.step()) is not None:
+            time.advance(due)
+    assert FileKeeping(home, "out").dead() == []
+    assert FileKeeping(home, "out").positions() == {"a": 300}
+
+
+def test_an_item_is_tried_once_more_after_others_arrived(home: Path) -> None:
+    """It may have had bad luck: only who fails right after them is given up."""
+    lane(home, "a", 9)
+    with fake_clock() as time:
+        found = courier(home)
+        found._to.answers = lambda item: (
+            retry(reason="500") if item.seq == 1 and not any(seq == 3 for _, seq in found._to.sent) else ok
+        )
+        while (due := found.step()) is not None:
+            time.advance(due)
+    assert FileKeeping(home, "out").dead() == []
+    assert {seq for _, seq in found._to.sent} == set(range(1, 10))
+
+
+def test_tokens_that_are_not_told_of_are_sent_again_in_the_end(home: Path) -> None:
+    """A sink that says nothing of them does not hold everything up for ever."""
+    lane(home, "a", 1)
+    with fake_clock() as time:
+        found = courier(home)
+        found._to.answers = lambda item: pending("t") if len(found._to.batches) == 1 else ok
+        found._to.poll = lambda tokens: []
+        found.step()
+        found.step()
+        time.advance(courier_module.CONFIRM_SECONDS + 1)
+        while (due := found.step()) is not None:
+            time.advance(due)
+    assert found._to.sent == [("a", 1), ("a", 1)]
+
+
+def test_whoever_does_not_serve_the_sink_waits_for_its_own_records_only(home: Path) -> None:
+    """In a hurry, until whoever serves it has come so far; otherwise a second between two looks."""
+    lane(home, "a", 2)
+    lane(home, "b", 2)
+    one, two = courier(home), courier(home, own=lambda: "b")
+    one._keeping.hold()
+    assert two.step() == courier_module.WAIT_TURN
+    assert two.step(hurry=True) == courier_module.ASK_OTHERS
+    run(one)
+    assert two.step(hurry=True) is None
+    assert not two.serving
+
+
+def test_an_empty_line_in_a_lane_moves_nothing(home: Path) -> None:
+    """Somebody has put it there; the records behind it keep their numbers and their bytes."""
+    lane(home, "a", 2)
+    path = home / "ledger" / "a" / f"{1:020}.jsonl"
+    path.write_bytes(path.read_bytes() + b"\n")
+    with path.open("ab") as file:
+        file.write(b'{"seq":4}\n')
+    found = courier(home)
+    run(found)
+    assert [(item.seq, item.line) for batch in found._to.batches for item in batch][2:] == [(3, b""), (4, b'{"seq":4}')]
+    with path.open("ab") as file:
+        file.write(b'{"seq":5}\n')
+    run(found)
+    assert found._to.batches[-1][-1].line == b'{"seq":5}'
+
+
+def test_a_line_without_an_end_fills_no_memory(home: Path) -> None:
+    """A megabyte is enough to see that it is none of ours."""
+    lane(home, "a", 1)
+    with (home / "ledger" / "a" / f"{1:020}.jsonl").open("ab") as file:
+        file.write(b"x" * 3_000_000)
+    found = courier(home)
+    run(found)
+    assert found._to.sent == [("a", 1)]
+    assert "none of ours" in notices.counts()[None, "outbox"][1]
+
+
+def test_the_last_number_of_a_lane_is_read_from_its_end(home: Path) -> None:
+    """Whatever stands behind it that is no record, and however long the file is."""
+    lane(home, "a", 50)
+    with (home / "ledger" / "a" / f"{1:020}.jsonl").open("ab") as file:
+        file.write(b"what a crash left")
+    found = courier(home)._outbox
+    assert found.last("a") == 50
+    assert found.last("nowhere") == 0

@@ -17,6 +17,7 @@ from made import known
 
 from guardrail import flush, guarded, notices, settings, shutdown
 from guardrail.delivery import couriers
+from guardrail.delivery.keeping import FileKeeping
 from guardrail.ledger import reader, writer
 
 PROGRAM = """
@@ -99,7 +100,8 @@ def test_a_sink_that_hangs_delays_neither_the_ledger_nor_others(home, use, monke
     monkeypatch.setenv("GUARDRAIL_SINK_SLOW", "test://hang/nowhere")
     settings.reset()
     record("ticket")
-    assert couriers._rounds["out"].flush(time.monotonic() + 10)
+    out = couriers._rounds["out"]
+    assert out.wait(out.ask(), time.monotonic() + 10)
     assert not flush(0.05)
     assert [each["event"] for each in reader.read(home)] == ["config", "ticket"]
     assert len(arrived(path)) == 2
@@ -260,3 +262,22 @@ def test_workers_of_a_preloaded_gunicorn_all_deliver(tmp_path):
     seen = arrived(path)
     assert {each for each, _ in seen} == stored(home)
     assert len({line["pid"] for _, line in seen if line["event"] == "call"}) == 4
+
+
+def test_an_end_does_not_wait_for_a_sink_that_another_process_serves(home, use):
+    """That one goes on; a command beside a service is back at once."""
+    use("test://host/nowhere")
+    other = FileKeeping(home, "out")
+    assert other.hold()
+    record("ticket")
+    out = couriers._rounds["out"]
+    until = time.monotonic() + 10
+    while not out.courier.looked:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert not out.worth_waiting
+    assert not flush(0.2)
+    begun = time.monotonic()
+    shutdown(20)
+    assert time.monotonic() - begun < 10
+    other.release()

@@ -22,6 +22,7 @@ from guardrail.errors import ConfigError
 from guardrail.settings import Route, Sink
 
 POLL: Final = 0.2  # seconds between two looks for what other processes have written
+ASK_OTHERS: Final = 0.05  # seconds between two looks how far another process has come that serves the sink, while somebody waits
 WAIT_TURN: Final = 1.0  # seconds between two looks whether whoever serves the sink is gone
 SAVE_EVERY: Final = 0.2
 TELL_EVERY: Final = 1.0
@@ -62,6 +63,7 @@ class Courier:
         self._confirm_until = 0.0
         self._done: set[str] = set()
         self._began = False
+        self.looked = False  # whether it is known if another process serves the sink
         self._next_save = self._next_tell = self._next_closed = 0.0
         self._filled_at = 0.0
         self._state = State()
@@ -78,7 +80,9 @@ class Courier:
             Seconds until the next round is due; None where there is nothing to be done before something new is written.
         """
         if not self._caps.per_process and not self._keeping.hold():
-            self._began = False
+            self._began, self.looked = False, True
+            if hurry:
+                return None if self._others_had_mine() else ASK_OTHERS
             return WAIT_TURN
         if not self._began:
             self._begin()
@@ -103,6 +107,19 @@ class Courier:
         return 0.0
 
     @property
+    def serving(self) -> bool:
+        """Whether this process is the one that serves the sink, as far as it knows."""
+        return self._began
+
+    def _others_had_mine(self) -> bool:
+        """Return whether whoever serves the sink has delivered what this process has written so far."""
+        own = self._own()
+        if own is None:
+            return True
+        found = self._keeping.positions() or {}
+        return found.get(own, 0) >= self._outbox.last(own) or own in self._keeping.done()
+
+    @property
     def failing(self) -> bool:
         """Whether the last try did not work."""
         return self._pace.failures > 0
@@ -123,6 +140,8 @@ class Courier:
         """In a forked child: leave everything to the parent."""
         with contextlib.suppress(Exception):
             self._to.close()
+        self._outbox.abandon()
+        self._keeping.abandon()
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _begin(self) -> None:
@@ -139,7 +158,7 @@ class Courier:
             self._done = self._keeping.done()
             self._state = self._keeping.state()
         self._saved = dict(self._read)
-        self._began = True
+        self._began = self.looked = True
 
     def _first_positions(self) -> dict[str, int]:
         """Say where a sink begins that was never served: with what is owed to it, or with everything."""
@@ -160,25 +179,32 @@ class Courier:
         size = self._waiting.size
         for lane in lanes:
             while looked < _SCAN and len(self._waiting) < self._pace.size and size < self._caps.size:
-                items, gone = self._outbox.read(lane, self._read.get(lane, 0), self._pace.size - len(self._waiting))
-                if gone:
-                    self._lost(lane, gone)
-                if not items:
+                many, taken = self._take(lane, self._pace.size - len(self._waiting))
+                if not many:
                     break
-                looked += len(items)
-                self._read[lane] = items[-1].seq
-                wanted = items if self.route is None else [item for item in items if _goes(self.route, item)]
-                too_long = [item for item in wanted if len(item.line) > self._caps.item_size]
-                if too_long:
-                    self._bury([self._waiting.letter(item, "it is longer than the sink takes") for item in too_long])
-                    wanted = [item for item in wanted if len(item.line) <= self._caps.item_size]
-                if wanted and not self._waiting:
-                    self._filled_at = clock.now()
-                self._waiting.add(wanted)
-                size += sum(len(item.line) for item in wanted)
+                looked += many
+                size += taken
         if not looked:
             self._close_lanes(lanes)
         return looked >= _SCAN
+
+    def _take(self, lane: str, most: int) -> tuple[int, int]:
+        """Read on in a lane; return how many records were read, and the bytes of those that now wait."""
+        items, gone = self._outbox.read(lane, self._read.get(lane, 0), most)
+        if gone:
+            self._lost(lane, gone)
+        if not items:
+            return 0, 0
+        self._read[lane] = items[-1].seq
+        wanted = items if self.route is None else [item for item in items if _goes(self.route, item)]
+        too_long = [item for item in wanted if len(item.line) > self._caps.item_size]
+        if too_long:
+            self._bury([self._waiting.letter(item, "it is longer than the sink takes") for item in too_long])
+            wanted = [item for item in wanted if len(item.line) <= self._caps.item_size]
+        if wanted and not self._waiting:
+            self._filled_at = clock.now()
+        self._waiting.add(wanted)
+        return len(items), sum(len(item.line) for item in wanted)
 
     def _lost(self, lane: str, many: int) -> None:
         self._read[lane] = self._read.get(lane, 0) + many
@@ -205,8 +231,9 @@ class Courier:
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _send(self, now: float) -> None:
-        if self._waiting.suspects:
-            self._fill_company()
+        if self._waiting.lonely:
+            for lane in self._lanes():
+                self._take(lane, POISON_PASSES)
         batch = self._waiting.next(self._pace.size, self._caps.size)
         self.sending_since = now
         try:
@@ -222,14 +249,17 @@ class Courier:
         if len(results) != len(batch) or not all(isinstance(each, Result) for each in results):
             results = [retry(reason="it did not say what became of each record")] * len(batch)
         self._settle(batch, results)
+        # Asked right after it failed, and never before it is tried: what only waited for a sink that was away arrives first.
+        if self._waiting.suspicious and self._is_there():
+            self._waiting.set_aside()
 
-    def _fill_company(self) -> None:
-        """Read a few items behind one that may be poison."""
-        for lane in self._lanes():
-            items, _ = self._outbox.read(lane, self._read.get(lane, 0), POISON_PASSES)
-            if items:
-                self._read[lane] = items[-1].seq
-                self._waiting.add(item for item in items if self.route is None or _goes(self.route, item))
+    def _is_there(self) -> bool:
+        """Ask the sink itself, so that an item is not blamed for a sink that is away."""
+        try:
+            self._to.probe()
+        except Exception:  # noqa: BLE001 - whatever it raises, that is the answer
+            return False
+        return True
 
     def _settle(self, batch: Sequence[Item], results: Sequence[Result]) -> None:
         """Take note of what became of items."""
@@ -247,7 +277,7 @@ class Courier:
                 self._tokens.setdefault(result.token, []).append(item)
             else:
                 again.append(result)
-        poison = self._waiting.poison(arrived)
+        poison = self._waiting.poison(batch, arrived)
         if poison is not None:
             dead.append(self._waiting.letter(poison, f"it failed {self._waiting.tries(poison)} times, while others arrived"))
         if dead:
@@ -293,7 +323,9 @@ class Courier:
             results = list(self._to.poll(tokens))
         except Exception as problem:  # noqa: BLE001 - as in `_send`
             results = [retry(reason=f"it met an unexpected {type(problem).__name__}")] * len(tokens)
-        for token, result in zip(tokens, results, strict=False):
+        if len(results) != len(tokens) or not all(isinstance(each, Result) for each in results):
+            results = [retry(reason="it did not say what became of each token")] * len(tokens)
+        for token, result in zip(tokens, results, strict=True):
             if result.kind == "pending" and now < self._confirm_until:
                 continue
             if result.kind == "retry" and now < self._confirm_until:

@@ -53,7 +53,6 @@ class _Round:
         self._rung = True
         self._ending = False
         self._asked = self._answered = 0  # flushes
-        self._flushing_until = 0.0
         self._thread: threading.Thread | None = threading.Thread(
             target=self._run, name=f"guardrail-sink-{sink.name}", daemon=True
         )
@@ -75,16 +74,24 @@ class _Round:
                 f"the sink {self.of[1].name} has not answered for a minute; the ledger has everything",
             )
 
-    def flush(self, until: float) -> bool:
-        """Wait until a moment for everything that is durable now to arrive; return whether it has."""
+    @property
+    def worth_waiting(self) -> bool:
+        """Whether the end of this process should wait for its delivery. Before the first round nobody knows who serves it."""
+        return not self.courier.failing and (self.courier.serving or not self.courier.looked)
+
+    def ask(self) -> int:
+        """Have everything that is durable now delivered without delay; return a number to wait for."""
+        with self._changed:
+            self._asked += 1
+            self._rung = True
+            self._changed.notify_all()
+            return self._asked
+
+    def wait(self, asked: int, until: float) -> bool:
+        """Wait until a moment for what was asked for; return whether it has arrived."""
         if self._thread is None:
             return self._inline(until)
         with self._changed:
-            self._asked += 1
-            asked = self._asked
-            self._rung = True
-            self._flushing_until = until
-            self._changed.notify_all()
             return self._changed.wait_for(lambda: self._answered >= asked or self._ending, max(0.0, until - clock.now()))
 
     def end(self, until: float) -> None:
@@ -161,8 +168,7 @@ def ring() -> None:
 
 def flush(timeout: float) -> bool:
     """Wait until every sink has what is durable now; return whether all have it, within seconds."""
-    until = clock.now() + timeout
-    return all(each.flush(until) for each in list(_rounds.values()))
+    return _delivered(list(_rounds.values()), clock.now() + timeout)
 
 
 def finish(timeout: float) -> bool:
@@ -171,10 +177,18 @@ def finish(timeout: float) -> bool:
     with _lock:
         ending = list(_rounds.values())
         _rounds.clear()
-    done = [each.courier.failing or each.flush(until) for each in ending]
+    # Nobody waits for a sink that fails, nor for one that another process serves: that one goes on.
+    ours = [each for each in ending if each.worth_waiting]
+    done = _delivered(ours, until)
     for each in ending:
         each.end(until)
-    return all(done) and not any(each.courier.failing for each in ending)
+    return done and not any(each.courier.failing for each in ending)
+
+
+def _delivered(rounds: list[_Round], until: float) -> bool:
+    """Ask all, then wait for each: a slow one takes nothing of the time of the others."""
+    asked = [each.ask() for each in rounds]
+    return all([each.wait(number, until) for each, number in zip(rounds, asked, strict=True)])  # noqa: C419 - each is waited for
 
 
 def _wanted(home: Path, now: settings.Settings, name: str) -> tuple[Path, Sink | None, Route | None]:

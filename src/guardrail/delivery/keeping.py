@@ -109,6 +109,9 @@ class Keeping(Protocol):
     def release(self) -> None:
         """Let another process serve the sink."""
 
+    def abandon(self) -> None:
+        """In a forked child: let go of what is the parent's, without ending it for the parent."""
+
 
 class FileKeeping:
     """A sink's files in the home; one process at a time holds the lock beside them.
@@ -207,3 +210,7 @@ class FileKeeping:
         if self._held is not None:
             self._held.close()
             self._held = None
+
+    def abandon(self) -> None:
+        """As the protocol says: the lock is let go of by whoever made it."""
+        self._held = None

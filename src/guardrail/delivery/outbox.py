@@ -10,12 +10,15 @@ from typing import Final, NamedTuple, Protocol
 
 import orjson
 
+from guardrail import clock, notices
 from guardrail.delivery.sink import Item
 from guardrail.ledger import disk
 from guardrail.ledger.manifest import Manifest
-from guardrail.ledger.segments import PACKED, Segment, forwards, open_segment, segments
+from guardrail.ledger.schema import LINE_LIMIT
+from guardrail.ledger.segments import PACKED, Segment, backwards, forwards, open_segment, segments
 
 BLOCK: Final = 2**20  # bytes that are read at once
+_TICK: Final = 1.0  # seconds, far more than the file system's time may lag behind
 
 
 class Outbox(Protocol):
@@ -53,6 +56,9 @@ class Outbox(Protocol):
     def close(self) -> None:
         """Let go of what is open."""
 
+    def abandon(self) -> None:
+        """In a forked child: let go of what is the parent's, without ending it for the parent."""
+
 
 class _At(NamedTuple):
     """Where the next record of a lane begins."""
@@ -83,10 +89,12 @@ class FileOutbox:
         except FileNotFoundError:
             return []
         if changed != self._seen[0]:
+            # A lane that is made within the same tick of the clock would not change the time again: looked at once more later.
+            settled = clock.wall() - changed / 1e9 > _TICK
             names = [
                 each.name for each in os.scandir(self._folder) if each.is_dir(follow_symlinks=False) and each.name != "blobs"
             ]
-            self._seen = changed, sorted(names)
+            self._seen = changed if settled else -1, sorted(names)
             for gone in self._at.keys() - set(names):
                 del self._at[gone]
                 self._files.pop(gone, None)
@@ -124,12 +132,13 @@ class FileOutbox:
     def last(self, lane: str) -> int:
         """As the protocol says."""
         found = self._segments(lane, again=True)
-        if not found:
-            return 0
-        try:
-            return found[-1].first - 1 + sum(line.endswith(b"\n") for line in forwards(found[-1].path))
-        except FileNotFoundError:
-            return found[-1].first - 1
+        for segment in reversed(found):
+            with contextlib.suppress(FileNotFoundError):
+                for line in backwards(segment.path):
+                    seq = _number(line)
+                    if seq is not None:
+                        return seq
+        return found[0].first - 1 if found else 0
 
     def owes(self, lane: str, sink: str) -> bool:
         """As the protocol says: the first record of a lane tells."""
@@ -148,6 +157,9 @@ class FileOutbox:
 
     def close(self) -> None:
         """Nothing stays open."""
+
+    def abandon(self) -> None:
+        """Nothing is open."""
 
     # ── files ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     def _find(self, lane: str, seq: int) -> tuple[_At | None, int]:
@@ -201,12 +213,27 @@ class FileOutbox:
                 disk.sync(file.fileno())
             block = b""
             while b"\n" not in block:
+                if len(block) > LINE_LIMIT:
+                    notices.say(
+                        "outbox", f"{segment.path} holds a line that is none of ours; `guardrail audit verify` says where"
+                    )
+                    return []
                 more = os.pread(file.fileno(), BLOCK, offset + len(block))
                 if not more:
                     return []  # it is being written
                 block += more
-        lines = block[: block.rfind(b"\n") + 1].split(b"\n")[:most]
-        return [line + b"\n" for line in lines if line]
+        return [line + b"\n" for line in block[: block.rfind(b"\n")].split(b"\n")[:most]]
+
+
+def _number(line: bytes) -> int | None:
+    """Return the number in a whole line, None where it has none."""
+    if not line.endswith(b"\n"):
+        return None  # it is being written
+    try:
+        found = orjson.loads(line)["seq"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 def begun_with(line: bytes, sink: str) -> bool:

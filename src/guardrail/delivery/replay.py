@@ -147,6 +147,6 @@ def _send(made: Any, batch: list[Item]) -> list[Result]:
     until = clock.now() + CONFIRM_SECONDS
     while (tokens := sorted({each.token for each in results if each.kind == "pending"})) and clock.now() < until:
         clock.sleep(POLL_TOKENS)
-        said = dict(zip(tokens, made.poll(tokens), strict=True))
+        said = dict(zip(tokens, made.poll(tokens), strict=False))  # what it does not tell of is asked for again
         results = [said.get(each.token, each) if each.kind == "pending" else each for each in results]
     return [retry(reason="its arrival was not confirmed") if each.kind == "pending" else each for each in results]

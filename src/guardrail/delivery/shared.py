@@ -85,6 +85,10 @@ class SharedOutbox:
         self._ahead.clear()
         self._link.drop()
 
+    def abandon(self) -> None:
+        """As the protocol says."""
+        self._link.abandon()
+
 
 class SharedKeeping:
     """A sink's rows in the database. Who serves it holds an advisory lock, which ends with its connection.
@@ -186,6 +190,6 @@ class SharedKeeping:
         self._link.drop()
 
     def abandon(self) -> None:
-        """In a forked child: the connection is the parent's."""
+        """As the protocol says."""
         self._holds = None
         self._link.abandon()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from guardrail import clock
 from guardrail.delivery.keeping import Letter
 from guardrail.delivery.sink import Item
 
-POISON_TRIES: Final = 8  # of one item alone
+POISON_TRIES: Final = 8  # of one item
 POISON_PASSES: Final = 2  # items behind it that arrive meanwhile
+_MOST: Final = 64  # items that are read beyond a batch to find out
 
 Key = tuple[str, int]
 
@@ -24,15 +25,16 @@ def key(item: Item) -> Key:
 class Waiting:
     """Items in the order in which they were read.
 
-    An item that has failed several times alone is set aside for a moment: where others arrive before it, it is poison; where they
-    do not, the sink is away.
+    Whether the first one is poison is found out only while the sink is known to be there: then others are sent before it, and
+    where they arrive and it fails once more, it is given up. A sink that is away gets everything in order when it is back.
     """
 
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._tries: Counter[Key] = Counter()
         self._since: dict[Key, float] = {}
-        self._passed = 0  # items that arrived while the first one was set aside
+        self._aside = False  # whether others are sent before the first one
+        self._passed = 0  # how many of them arrived
 
     def __len__(self) -> int:
         return len(self._items)
@@ -51,12 +53,24 @@ class Waiting:
         self._items.clear()
         self._tries.clear()
         self._since.clear()
-        self._passed = 0
+        self._aside, self._passed = False, 0
 
     @property
-    def suspects(self) -> bool:
-        """Whether the first item may be poison, and too few stand behind it to find out."""
-        return bool(self._items) and self._tries[key(self._items[0])] >= POISON_TRIES and len(self) <= POISON_PASSES
+    def suspicious(self) -> bool:
+        """Whether the first item has failed so often that one should ask whether the sink is there."""
+        return bool(self._items) and not self._aside and self._tries[key(self._items[0])] >= POISON_TRIES
+
+    @property
+    def lonely(self) -> bool:
+        """Whether more has to be read to find out: too few items stand behind the first one that have not failed as often."""
+        return self._aside and len(self._items) < _MOST and len(self._others()) < POISON_PASSES
+
+    def set_aside(self) -> None:
+        """Send others before the first item, since the sink is there."""
+        self._aside, self._passed = True, 0
+
+    def _others(self) -> list[Item]:
+        return [item for item in self._items if self._tries[key(item)] < POISON_TRIES]
 
     def next(self, most: int, size: int) -> list[Item]:
         """Return what is sent next, and count a try of each.
@@ -65,11 +79,11 @@ class Waiting:
             most: So many items at most.
             size: So many bytes at most, unless one item has more.
         """
-        first = self._items[0]
-        aside = self._tries[key(first)] >= POISON_TRIES and len(self) > POISON_PASSES
+        others = self._others() if self._aside and self._passed < POISON_PASSES else []
+        last_chance = self._aside and not others
         batch: list[Item] = []
         total = 0
-        for item in self._items[1:] if aside else self._items:
+        for item in self._items[:1] if last_chance else others or self._items:
             total += len(item.line)
             if batch and (len(batch) >= most or total > size):
                 break
@@ -80,17 +94,24 @@ class Waiting:
             self._since.setdefault(key(item), now)
         return batch
 
-    def poison(self, arrived: set[Key]) -> Item | None:
-        """Return the first item where it is given up: it alone fails while those behind it arrive."""
+    def poison(self, batch: Collection[Item], arrived: set[Key]) -> Item | None:
+        """Return the first item where it is given up: others arrived, and it failed once more right after them.
+
+        Args:
+            batch: What was sent.
+            arrived: What of it arrived.
+        """
         first = self._items[0]
-        if key(first) in arrived or self._tries[key(first)] < POISON_TRIES:
-            self._passed = 0
+        if not self._aside:
             return None
-        self._passed += len(arrived)
-        if self._passed < POISON_PASSES:
+        if first not in batch:
+            self._passed += len(arrived)
+            if not arrived:
+                self._aside = False  # nothing arrives: the sink may be away after all, and the first one comes first
             return None
-        self._passed = 0
-        return first
+        given_up = self._passed >= POISON_PASSES and key(first) not in arrived
+        self._aside, self._passed = False, 0
+        return first if given_up else None
 
     def drop(self, arrived: set[Key]) -> None:
         """Leave out what has arrived."""

@@ -27,11 +27,11 @@ def held(path: Path, *, block: bool = True) -> Iterator[bool]:
     Raises:
         OSError: The file cannot be opened, for instance because the disk is full.
     """
-    fd = _open_locked(path, block=block)
+    fd, pid = _open_locked(path, block=block), os.getpid()
     try:
         yield fd is not None
     finally:
-        if fd is not None:
+        if fd is not None and pid == os.getpid():  # in a forked child it is closed, and its number may be another file's
             # Unlocked first: closing alone leaves it locked while a child, forked a moment ago, shares the descriptor.
             fcntl.flock(fd, fcntl.LOCK_UN)
             _held.discard(fd)
