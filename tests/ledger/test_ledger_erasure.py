@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -486,3 +487,20 @@ def test_what_is_still_on_its_way_to_a_sink_is_told_apart(loans, tmp_path):
     assert not flush(0.3)
     done = ledger.erase(ID)
     assert (done.left["siem"]["records"], done.left["siem"]["waiting"]) == (0, 1)
+
+
+def test_what_somebody_keeps_in_the_log_of_the_store_is_told(loans, home, monkeypatch):
+    """A reader that does not end keeps what was overwritten; it is undone until it has gone, and erasing again does it."""
+    monkeypatch.setattr("guardrail.review.erasing._LOG_SECONDS", 0.2)
+    ticket = decide(loans, ANN).ticket
+    queue.decide(ticket.id, {"value": "no", "confidence": 1.0}, note=f"{NAME} called")
+    flush()
+    reader_of_store = sqlite3.connect(home / "store.db", isolation_level=None)
+    reader_of_store.execute("BEGIN")
+    reader_of_store.execute("SELECT count(*) FROM ticket").fetchone()
+    done = ledger.erase(ID)
+    assert any("log of the store" in each for each in done.undone)
+    assert holding(NAME) == {"store.db-wal"}
+    reader_of_store.close()
+    assert ledger.erase(ID).undone == ()
+    assert holding(NAME, ID, PASSWORD) == set()

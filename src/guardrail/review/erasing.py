@@ -21,6 +21,7 @@ from guardrail.store.tables import OPEN_STATES, label, step, ticket
 
 _AT_ONCE: Final = 400
 _CLOSE_SECONDS: Final = 5.0
+_LOG_SECONDS: Final = 5.0
 _DRAFT_SECONDS: Final = 10.0
 _WHY: Final = "the data of the subject were erased"
 
@@ -42,11 +43,16 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """How many tickets, labels and cases in the spool were, or would be, cleared."""
+    """How many tickets, labels and cases in the spool were, or would be, cleared.
+
+    Attributes:
+        in_log: Whether the store's log may still hold what was cleared, because somebody went on reading it.
+    """
 
     tickets: int = 0
     labels: int = 0
     spool: int = 0
+    in_log: bool = False
 
 
 def count(about: About) -> Cleared:
@@ -69,8 +75,9 @@ def clear_store(about: About, actor: Actor, now: float) -> Cleared:
         return Cleared()
     tickets, labels, events = engine.result(engine.write(lambda connection: _clear(connection, about, actor, now)))
     tell.tell(events)
-    engine.finish(_CLOSE_SECONDS)  # so that what the log still holds of the old content goes, too
-    return Cleared(tickets, labels)
+    engine.finish(_CLOSE_SECONDS)
+    # What the log still holds of the old content goes, too; whoever reads meanwhile, in any process, keeps it for as long.
+    return Cleared(tickets, labels, in_log=not engine.write_back(_LOG_SECONDS))
 
 
 # ── the store ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -126,6 +126,30 @@ class Store:
             self._close(opened[0].pool, min(seconds, _CLOSING))
         return done
 
+    def write_back(self, seconds: float) -> bool:
+        """Move the whole log into the file and empty it; return whether no reader kept it from that, within seconds.
+
+        Raises:
+            StoreError: The store cannot be used.
+        """
+        until = clock.now() + seconds
+        while True:
+            with file_lock.held(self.path.with_name(self.path.name + ".lock"), block=False) as alone, forks.apart():
+                if alone and self._emptied():
+                    return True
+            if clock.now() >= until:
+                return False
+            clock.sleep(_LOOK)
+
+    def _emptied(self) -> bool:
+        try:
+            with sqlite.engine(self.path, writing=True).connect() as connection:
+                raw = sqlite.raw(connection)
+                raw.execute("PRAGMA busy_timeout = 0")
+                return not raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it is told as the store's
+            raise sqlite.explained(problem, self.path) from None
+
     def _close(self, pool: Pool, seconds: float = 0.0) -> None:
         """Close a pool's idle connections, with the file lock: the last connection to close writes the log back.
 
@@ -270,6 +294,15 @@ def warm() -> None:
     """
     result(write(_nothing))
     read(_nothing)
+
+
+def write_back(seconds: float) -> bool:
+    """Empty the store's log, which still holds what was overwritten in the file; return whether that was possible in time.
+
+    Raises:
+        StoreError: The store cannot be used.
+    """
+    return _current().write_back(seconds)
 
 
 def finish(seconds: float) -> bool:
