@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -80,7 +81,9 @@ class KafkaSink:
                     break  # what is behind it must not come before it
             except BufferError:
                 break  # the rest is sent again
-        left = producer.flush(self._address.timeout + _GRACE)
+        left = len(batch)
+        with contextlib.suppress(KafkaException):  # fatal for this producer: what it has told of stands in the results
+            left = producer.flush(self._address.timeout + _GRACE)
         if left or any(each.kind == "retry" for each in results):
             self._drop()  # what is left in its queue is sent again by another one, and must not arrive beside that
         return results
@@ -104,8 +107,13 @@ class KafkaSink:
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
+            from confluent_kafka import KafkaException  # noqa: PLC0415 - whoever has a producer has it
+
             producer.purge()
-            producer.poll(0)
+            with contextlib.suppress(
+                KafkaException
+            ):  # what is purged in flight leaves a gap, which this producer will not go over
+                producer.poll(0)
 
     def _made(self) -> Any:
         if self._producer is None:
