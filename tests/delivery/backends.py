@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from messages import CANARY, dead_port, kinds, sink
@@ -73,6 +74,16 @@ def forked(found) -> None:
 
 
 # ── Kafka ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def stop(process: subprocess.Popen[Any]) -> None:
+    """Stop a process, and wait until all its threads are: one may go on for a moment."""
+    process.send_signal(signal.SIGSTOP)
+    tasks = Path(f"/proc/{process.pid}/task")
+    until = time.monotonic() + 10
+    while any(" T " not in (task / "stat").read_text().rpartition(")")[2][:4] for task in tasks.iterdir()):
+        assert time.monotonic() < until, "it does not stop"
+        time.sleep(0.005)
+
+
 class Brokers:
     """A cluster of two brokers that speak Kafka's protocol over TCP: librdkafka's own for tests, in a process of its own."""
 
@@ -90,7 +101,7 @@ class Brokers:
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         """Have the cluster answer nothing for a while."""
-        self.process.send_signal(signal.SIGSTOP)
+        stop(self.process)
         try:
             yield
         finally:
@@ -137,7 +148,7 @@ class Nats:
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         """Have the server answer nothing for a while."""
-        self.server.send_signal(signal.SIGSTOP)
+        stop(self.server)
         try:
             yield
         finally:

@@ -447,8 +447,8 @@ def test_a_secret_that_was_rotated_is_the_one_that_is_sent(scheme, tmp_path):
 
 def test_no_host():
     """A URL without a host, or with a secret for one, is refused at start."""
-    for host in ("", "${env:HOST}"):
-        with pytest.raises(ConfigError, match="names no host"):
+    for host, said in (("", "names no host"), ("${env:HOST}", "reference where it is not followed")):
+        with pytest.raises(ConfigError, match=said):
             made(f"webhook://{host}/path")
 
 

@@ -549,3 +549,31 @@ def test_a_reference_to_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("GUARDRAIL_SERVICE", "s")
     with pytest.raises(ConfigError, match="GUARDRAIL_CACHE_URL refers to cannot be read"):
         settings.current()
+
+
+def test_telemetry_over_otlp_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told when the settings are read, not by spans that are missing."""
+    import importlib.util
+
+    settings.configure(telemetry="otlp")
+    assert settings.current().telemetry == "otlp"
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if "otlp" in name else real(name, *more))
+    assert 'pip install "guardrail-sdk[otlp]"' in refused(telemetry="otlp")
+    assert "must be one of auto, otlp, off" in refused(telemetry="datadog")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("file:///a?insecure=true", "unknown option"),
+        ("file:///a?timeout=1s", "unknown option"),
+        ("stdout:?start=beginning", "unknown option"),
+        ("redis://${env:HOST}/0", "reference where it is not followed"),
+        ("s3://a-bucket/${env:PREFIX}", "reference where it is not followed"),
+        ("webhook://${env:HOST}/x", "reference where it is not followed"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(url: str, said: str) -> None:
+    """An option that says nothing to a sink, and a reference that nobody would follow."""
+    assert said in refused(sinks={"out": url})

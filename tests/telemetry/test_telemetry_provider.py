@@ -20,7 +20,6 @@ from collector import Collector, collecting
 from opentelemetry import trace
 
 from guardrail import notices
-from guardrail.errors import ConfigError
 from guardrail.ledger import reader
 from guardrail.telemetry import provider
 
@@ -106,14 +105,6 @@ def test_the_missing_library_is_named(protocol: str, named: str, monkeypatch: py
     assert re.search(named, said)
     assert trace._TRACER_PROVIDER is None
     assert threading.active_count() == threads
-
-
-def test_who_asks_in_so_many_words_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting that needs a library which is not there is an error."""
-    provider.require()
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto", None)
-    with pytest.raises(ConfigError, match=r"guardrail-sdk\[otlp\]"):
-        provider.require()
 
 
 def test_spans_can_be_looked_at_on_the_console(home: Path) -> None:

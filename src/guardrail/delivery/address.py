@@ -113,15 +113,18 @@ class Address:
         return f"{self.scheme}://{self.path}" if self.path.startswith("/") else f"{self.scheme}:"
 
 
-def address(name: str, value: object, where: str, options: Mapping[str, Option], example: str) -> Address:
+def address(
+    name: str, value: object, where: str, options: Mapping[str, Option | None], example: str, *, secret_path: bool = False
+) -> Address:
     """Take a URL apart.
 
     Args:
         name: The sink's name.
         value: The URL. Any part may hold references to secrets.
         where: What an error calls it.
-        options: What the scheme knows, besides what all know.
+        options: What the scheme knows, besides what all know; None for one of those that says nothing here.
         example: What to write, for errors.
+        secret_path: Whether the path may hold references to secrets.
 
     Raises:
         ConfigError: It is no URL, or an option is unknown or has a value that it cannot have.
@@ -159,7 +162,7 @@ def address(name: str, value: object, where: str, options: Mapping[str, Option],
     text(unquote(parts.netloc + parts.path), where)  # what was escaped is no way around the check
     if parts.fragment:
         raise ConfigError(f"{where} has a #, which means nothing here", hint=please)
-    known = {**COMMON, **options}
+    known = {key: option for key, option in {**COMMON, **options}.items() if option is not None}
     values: dict[str, Any] = {key: option.default for key, option in known.items()}
     given: set[str] = set()
     for key, word in pairs:
@@ -171,6 +174,9 @@ def address(name: str, value: object, where: str, options: Mapping[str, Option],
         here = f"{where}: {key}"
         parse = known[key].parse
         values[key] = Secret(whole(word), here) if parse is None else parse(Secret(whole(word), here).reveal().strip(), here)
+
+    if REFERENCE.search(whole(hosts) if secret_path else whole(hosts + parts.path)):
+        raise ConfigError(f"{where} has a reference where it is not followed", hint="secrets are users, passwords and options")
 
     def secret(part: str | None, what: str) -> Secret | None:
         return None if not part else Secret(whole(unquote(part)), f"{where}: {what}")

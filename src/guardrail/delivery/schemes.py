@@ -68,8 +68,8 @@ def read(name: str, value: object, where: str) -> tuple[Address, type[Any]]:
     if ":" not in url:
         raise ConfigError(f"{where} is not a URL", hint=f'write "{EXAMPLE}" or "{SCHEMES["file"].example}"')
     kind, example = _kind(scheme, where)
-    options: Mapping[str, Option] = getattr(kind, "OPTIONS", {})
-    found = address(name, value, where, options, example)
+    options: Mapping[str, Option | None] = getattr(kind, "OPTIONS", {})
+    found = address(name, value, where, options, example, secret_path=getattr(kind, "SECRET_PATH", False))
     kind(found)  # it checks the address, and connects to nothing
     return found, kind
 

@@ -156,7 +156,9 @@ class _Traces:
         try:
             self.cleared = erasing.clear_store(self._about(), actor, now)
             if self.cleared.in_log:
-                self.undone.append("the log of the store: somebody goes on reading it, and so what was cleared still stands in it")
+                self.undone.append(
+                    "the log of the store: somebody goes on reading it, and so what was cleared still stands in it"
+                )
         except (GuardrailError, OSError) as problem:
             self.undone.append(f"tickets and labels: {_why(problem)}")
         try:

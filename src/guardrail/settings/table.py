@@ -18,6 +18,7 @@ from guardrail.settings.values import (
     mode,
     often,
     one_of,
+    telemetry,
     text,
 )
 
@@ -118,7 +119,7 @@ TABLE: Final[dict[str, Setting]] = {
             "Run every function bare. Access, approval and the kill switch still hold.",
         ),
         Setting(
-            "telemetry", one_of(TELEMETRIES), "auto", " · ".join(TELEMETRIES),
+            "telemetry", telemetry, "auto", " · ".join(TELEMETRIES),
             "Whether OpenTelemetry is set up where the application has not done it: as the OTEL_* variables ask, in any case over"
             " OTLP (the extra `otlp`), or never.",
         ),

@@ -142,6 +142,25 @@ def one_of(allowed: tuple[str, ...]) -> Parser:
     return parse
 
 
+def telemetry(value: object, where: str) -> str:
+    """Return who sets OpenTelemetry up.
+
+    Raises:
+        ConfigError: It is none of the words, or `otlp` needs an extra that is not installed.
+    """
+    from importlib.util import find_spec  # noqa: PLC0415 - for who asks for it
+
+    word = str(one_of(TELEMETRIES)(value, where))
+    if word == "otlp":
+        try:
+            found = find_spec("opentelemetry.exporter.otlp.proto.http")
+        except ModuleNotFoundError:  # a package above it is not there either
+            found = None
+        if found is None:
+            raise ConfigError(f'{where} needs the extra otlp: pip install "guardrail-sdk[otlp]"', hint="or leave it out")
+    return word
+
+
 def often(value: object, where: str) -> float | None:
     """Return a duration in seconds, None for `off`."""
     if isinstance(value, str) and value.strip().lower() == "off":

@@ -48,22 +48,6 @@ def configure_if_asked() -> None:
         notices.say("otlp", f"OpenTelemetry could not be set up ({type(problem).__name__}); calls go on without")
 
 
-def require() -> None:
-    """Check that what `telemetry="otlp"` needs is installed.
-
-    Raises:
-        ConfigError: It is not.
-    """
-    from importlib.util import find_spec  # noqa: PLC0415 - 38 ms, for those who ask
-
-    try:
-        found = find_spec("opentelemetry.exporter.otlp.proto.http")
-    except ImportError:
-        found = None
-    if found is None:
-        raise ConfigError("telemetry='otlp' needs a library that is not installed", hint=HINT)
-
-
 def exporters(signal: Signal, asked: str, environ: Mapping[str, str]) -> list[str]:
     """Return the exporters that are asked for.
 

@@ -28,7 +28,8 @@ class AppriseSink:
         ConfigError: There is no `url`.
     """
 
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
+    OPTIONS: ClassVar[Mapping[str, Option | None]] = {
+        "insecure": None,  # Apprise's own URL says it: verify=no
         "url": Option(None, None, "Apprise's own URL of the service, such as `${file:/run/secrets/apprise}`"),
         "batch": COMMON["batch"]._replace(default=100),
         "linger": COMMON["linger"]._replace(default=30.0),

@@ -33,7 +33,9 @@ class FileSink:
         ConfigError: The URL does not name one file by its absolute path.
     """
 
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
+    OPTIONS: ClassVar[Mapping[str, Option | None]] = {
+        "timeout": None,  # a disk knows none
+        "insecure": None,
         "sync": Option(flag, True, "wait until the disk has what was written before it counts as arrived"),  # noqa: FBT003 - a default
     }
     caps = Caps(items=5_000, size=8_000_000)

@@ -37,6 +37,7 @@ class OtlpSink:
         ConfigError: There is no host, or a secret would be sent in plain text.
     """
 
+    SECRET_PATH: ClassVar[bool] = True
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "headers": Option(None, None, "headers of the request, as name=value,name=value; reserved characters as %XX"),
         **http.options(gzip=True),

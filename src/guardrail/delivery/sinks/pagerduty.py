@@ -31,6 +31,7 @@ class PagerDutySink:
         ConfigError: There is no key, or it would be sent in plain text.
     """
 
+    SECRET_PATH: ClassVar[bool] = True
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "dedup": Option(
             choice("kind", "guard", "record"), "kind",

@@ -59,7 +59,8 @@ class PostgresSink:
         ConfigError: The URL does not say one host and a database, or has an option that says nothing here.
     """
 
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
+    OPTIONS: ClassVar[Mapping[str, Option | None]] = {
+        "insecure": None,  # libpq's sslmode says it
         "table": Option(_table, "guardrail_records", "the table, with its schema if it needs one"),
         "create": Option(flag, False, "make the table where it is missing; its user must be allowed to"),  # noqa: FBT003 - a default
         "sslmode": Option(choice(*_MODES), "prefer", "libpq's own: how far the connection is encrypted and the server proven"),
@@ -73,8 +74,6 @@ class PostgresSink:
                 f"{address.where} does not say one host and a database",
                 hint='write "postgresql://user:${env:PASSWORD}@host/database"',
             )
-        if address.options["insecure"]:
-            raise ConfigError(f"{address.where} has an option that says nothing here: insecure", hint="write sslmode=require")
         self._address = address
         self._table: str = address.options["table"]
         self._connection: Any = None

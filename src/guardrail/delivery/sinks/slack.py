@@ -31,6 +31,7 @@ class SlackSink:
         ConfigError: There is no webhook, or it would be sent in plain text.
     """
 
+    SECRET_PATH: ClassVar[bool] = True
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "webhook": Option(None, None, "the incoming webhook: its whole URL, or the path"),
         # Slack takes about one message a second: a full one is paid for with a second, one that is not full waits for a second.

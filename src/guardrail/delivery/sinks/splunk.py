@@ -40,6 +40,7 @@ class SplunkSink:
         ConfigError: There is no token, or it would be sent in plain text.
     """
 
+    SECRET_PATH: ClassVar[bool] = True
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "source": Option(text, "guardrail", "the events' source"),
         "sourcetype": Option(text, None, "their source type; where nothing is written, the token's own"),

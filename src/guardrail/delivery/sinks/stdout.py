@@ -30,7 +30,9 @@ class StdoutSink:
         ConfigError: The URL names a host or a path.
     """
 
-    OPTIONS: ClassVar[Mapping[str, Option]] = {
+    OPTIONS: ClassVar[Mapping[str, Option | None]] = {
+        "start": None,  # each process begins with itself
+        "insecure": None,
         "format": Option(choice("json", "text"), "json", "records as the ledger has them, or lines for people"),
     }
     caps = Caps(items=1_000, per_process=True)

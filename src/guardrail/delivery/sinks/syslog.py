@@ -67,7 +67,7 @@ class SyslogSink:
 
     def __init__(self, address: Address) -> None:
         host = address.host
-        if not host or "," in host or "${" in host or address.path.strip("/") or address.user or address.password:
+        if not host or "," in host or address.path.strip("/") or address.user or address.password:
             raise ConfigError(f"{address.where} does not name one server", hint='write "syslog+tls://host:6514"')
         if address.options["key"] is not None and address.options["cert"] is None:
             raise ConfigError(f"{address.where} gives a key without its certificate", hint="add cert=/path/of/the/certificate")

@@ -34,6 +34,7 @@ class WebhookSink:
         ConfigError: The URL names no host, gives a password and a token, or would send a secret in plain text.
     """
 
+    SECRET_PATH: ClassVar[bool] = True
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "secret": Option(None, None, "the key that requests are signed with: whsec_ and base64, or any text"),
         "token": Option(None, None, "a token for `Authorization: Bearer`"),
