@@ -49,7 +49,7 @@ from guardrail import (
     with_options,
 )
 from guardrail import call as calls
-from guardrail.review import queue
+from guardrail import review as queue
 
 
 class Applicant(BaseModel):

@@ -35,7 +35,7 @@ from guardrail import (
     last_good,
     with_options,
 )
-from guardrail.review import queue
+from guardrail import review as queue
 from guardrail.testing import force
 
 NAN = float("nan")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from guardrail import Budget, ConfigError, Deferred, Prediction, Review, ReviewUnavailable, batch, decide, guarded
-from guardrail.review import queue
+from guardrail import review as queue
 
 CASES = pytest.mark.parametrize("table", [False, True], ids=["one", "table"])
 KINDS = pytest.mark.parametrize("kind", ["sync", "async", "table"])

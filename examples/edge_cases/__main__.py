@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from guardrail import BusinessId, Outcome, Prediction, Review, batch, decide, guarded
-from guardrail.review import queue
+from guardrail import review
 
 LEARN = 1_200  # of 1,797 digits; the others are read
 SHADES = " .:-=+*#%"
@@ -60,13 +60,13 @@ def main() -> None:
 
     # The least sure of all goes to a person, who reads it: here in Python, or with `guardrail review decide`.
     at, ticket, sureness = min(tickets, key=lambda case: case[2])
-    case = queue.details(ticket.id)
+    case = review.details(ticket.id)
     print(f"{ticket.business_id}: the model reads {ticket.provisional['value']}, with confidence {sureness:.2f}")
     print(case.shown["digit"])
-    queue.decide(ticket.id, truth[at], actor="ann", note="A familiar hand.")
+    review.decide(ticket.id, truth[at], actor="ann", note="A familiar hand.")
     again = decide(read, *rows[at])
     print(f"Ann decides. Asked again, the guard answers {again.value.value} ({again.outcome}).")
-    print(f"{queue.open_count('digits')} tickets are open: `guardrail review list --queue digits`")
+    print(f"{review.open_count('digits')} tickets are open: `guardrail review list --queue digits`")
 
 
 if __name__ == "__main__":

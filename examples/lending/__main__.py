@@ -13,7 +13,7 @@ from examples.lending.data import Loans
 from examples.lending.model import credit_model
 from examples.lending.service import Verdict, at_the_counter, predict
 from guardrail import Batch, Outcome, Prediction, batch, decide, flush, guard_of, warm
-from guardrail.review import queue
+from guardrail import review
 from guardrail.testing import chaos
 
 Scored = Batch[Prediction[Verdict]]
@@ -31,10 +31,10 @@ def main() -> None:
     spent = cost.measure([applicant.model_dump() for applicant in held_out.sound()[0]])
     with bureau_server.running(_histories(known, held_out)) as server:
         warm(predict, held_out.applications[0])
-        waiting = queue.open_count("credit-desk")
+        waiting = review.open_count("credit-desk")
         first: Scored = batch(predict, held_out.applications)
         again: Scored = batch(predict, held_out.applications)
-        opened = queue.open_count("credit-desk") - waiting
+        opened = review.open_count("credit-desk") - waiting
         report.endings(
             f"{len(held_out.applications)} held-out applicants", {"first time": list(first), "asked again": list(again)}
         )
@@ -113,7 +113,7 @@ def _break_things(first: Scored, known: Loans, held_out: Loans, server: bureau_s
 
 def _next_steps(first: Scored, opened: int) -> None:
     guardrail = report.guardrail_command()
-    waiting = queue.find("credit-desk", state="open", limit=None)
+    waiting = review.find("credit-desk", state="open", limit=None)
     report.say(
         f"\n[bold]{len(waiting)} tickets wait for the credit desk[/bold], {opened} of them since this run. To look at them and decide:"
     )

@@ -100,6 +100,7 @@ _HOMES = {
         "configure", "decide", "feedback", "flush", "guard_of", "last_decision", "shutdown", "warm", "with_options",
     ),
 }  # fmt: skip
+_ROOMS = ("errors", "ledger", "review", "testing")  # with names of their own: `guardrail.review.queue("loans")`
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -122,6 +123,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # noqa: PLC0415 - 38 ms that only who asks should pay
 
         value = version("guardrail-sdk")
+    elif name in _ROOMS:
+        value = importlib.import_module(f"guardrail.{name}")
     else:
         raise AttributeError(f"module 'guardrail' has no attribute {name!r}")
     globals()[name] = value

@@ -204,7 +204,7 @@ def _anchors() -> Iterator[Finding]:
 
 
 def _review() -> Iterator[Finding]:
-    from guardrail.review import queue  # noqa: PLC0415 - as above
+    from guardrail import review as queue  # noqa: PLC0415 - as above
 
     if settings.home(create=False).is_dir():
         for level, text in queue.check():

@@ -204,7 +204,7 @@ def warm(fn: Callable[..., Any], *sample: Any) -> None:
     writer.start()
     lifecycle.arm()
     if get(guard.spec, "review") is not None or get(guard.spec, "confidence") is not None:
-        from guardrail.review import queue  # noqa: PLC0415
+        from guardrail import review as queue  # noqa: PLC0415
 
         queue.open_count()
     budget = get(guard.spec, "budget")

@@ -14,7 +14,7 @@ from typer.testing import Result
 from guardrail import Confidence, acting_as, control, decide, flush, guarded, shutdown
 from guardrail.decision import Prediction
 from guardrail.ledger import reader, story, writer
-from guardrail.review import queue
+from guardrail import review as queue
 
 Run = Callable[..., Result]
 

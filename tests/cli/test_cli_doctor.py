@@ -17,7 +17,7 @@ from typer.testing import Result
 
 from guardrail import control, doctor, notices, settings
 from guardrail.ledger import reader, writer
-from guardrail.review import queue
+from guardrail import review as queue
 from guardrail.settings import FileSystem
 
 Run = Callable[..., Result]

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import Result
 
 from guardrail.ledger import writer
-from guardrail.review import queue
+from guardrail import review as queue
 from guardrail.review.case import Case
 from guardrail.store import engine
 

@@ -49,7 +49,7 @@ from guardrail import (
 )
 from guardrail.integrations.fastapi import install
 from guardrail.ledger import reader
-from guardrail.review import queue
+from guardrail import review as queue
 from guardrail.testing import force
 
 with warnings.catch_warnings():

@@ -83,7 +83,7 @@ def case() -> Callable[..., Case]:
 
 PROGRAM = """
 import sys, time
-from guardrail.review import queue
+from guardrail import review as queue
 from guardrail.review import filing, upkeep
 from guardrail.review.case import Case
 def case(key, **fields):

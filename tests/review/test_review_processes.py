@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from guardrail.review import queue
+from guardrail import review as queue
 from guardrail.review.case import Case, TicketClosed
 
 WAIT = 30.0

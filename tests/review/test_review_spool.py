@@ -15,7 +15,8 @@ import pytest
 
 from guardrail import notices
 from guardrail.errors import ReviewUnavailable
-from guardrail.review import queue, spool
+from guardrail import review as queue
+from guardrail.review import spool
 from guardrail.review.case import Case
 from guardrail.store import file_lock
 from guardrail.store.engine import StoreError

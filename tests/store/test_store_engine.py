@@ -61,7 +61,7 @@ def test_importing_opens_and_loads_nothing() -> None:
     program = """
 import sys, threading
 from guardrail.store import engine, changes
-from guardrail.review import queue
+from guardrail import review as queue
 assert "sqlalchemy" not in sys.modules and threading.active_count() == 1 and not engine.exists()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=WAIT)  # noqa: S603 - our own program

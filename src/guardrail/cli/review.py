@@ -13,7 +13,7 @@ from guardrail.call import MISSING
 from guardrail.cli.text import clean, emit, moment, say, table
 from guardrail.errors import ConfigError
 from guardrail.review import judge
-from guardrail.review import queue as desk  # loads the store at the first use, so that `--help` need not
+from guardrail import review as desk  # loads the store at the first use, so that `--help` need not
 from guardrail.review.case import Actor
 from guardrail.review.details import Details
 

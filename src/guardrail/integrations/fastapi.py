@@ -245,7 +245,7 @@ class _Entrance:
 # ── tickets ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _ticket(ticket_id: str) -> Response:
     """Tell the state of a ticket and, once a person has decided it, the answer."""
-    from guardrail.review import queue  # noqa: PLC0415 - the store is loaded by who needs it
+    from guardrail import review as queue  # noqa: PLC0415 - the store is loaded by who needs it
     from guardrail.store.engine import StoreError  # noqa: PLC0415
 
     try:

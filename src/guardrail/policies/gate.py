@@ -191,7 +191,7 @@ class Gate:
             call.last_moment = call.deadline = end if inherited is None else min(end, inherited)
 
     def _file(self, call: Call, review: Review, trigger: str, provisional: Any) -> Steps:
-        from guardrail.review import queue  # noqa: PLC0415 - the store is loaded by the first case that needs it
+        from guardrail import review as queue  # noqa: PLC0415 - the store is loaded by the first case that needs it
 
         case = make_case(call, review, trigger, None if provisional is MISSING else provisional)
         ticket = yield Do(queue.PUT, case)
@@ -209,7 +209,7 @@ class Gate:
     def _reuse(self, call: Call, review: Review, provisional: Any) -> Steps:
         if review.reuse is None or call.business_id is None:
             return False
-        from guardrail.review import queue  # noqa: PLC0415
+        from guardrail import review as queue  # noqa: PLC0415
 
         found = yield Do(queue.ANSWER, call.plan.name, call.business_id, clock.wall() - review.reuse)
         if found is None or found.verdict == "reject":
@@ -234,7 +234,7 @@ class Gate:
         Returns:
             None for an answer, else an `Unanswered`.
         """
-        from guardrail.review import queue  # noqa: PLC0415
+        from guardrail import review as queue  # noqa: PLC0415
 
         if until is None:
             until = clock.now() + (review.wait or 0.0)

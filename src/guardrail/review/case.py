@@ -17,8 +17,9 @@ from guardrail import clock
 from guardrail.errors import ConfigError, GuardrailError, Refused
 
 State: TypeAlias = Literal["pending", "claimed", "adjudicate", "decided", "expired", "cancelled"]
-Verdict: TypeAlias = Literal["accept", "change", "reject"]
+Verdict: TypeAlias = Literal["accept", "change", "reject", "unsure"]
 OnExpiry: TypeAlias = Literal["hold", "reject", "fallback", "provisional"]
+Kind: TypeAlias = Literal["case", "audit", "appeal", "override", "gold"]
 Row: TypeAlias = Mapping[Any, Any]  # of a table: by column
 KnownBy: TypeAlias = Literal["oidc", "token", "os", "asserted"]
 
@@ -92,6 +93,16 @@ class Case:
         personal: What is personal in arguments, shown and provisional, taken out of them (`content.personal`).
         subjects: Whom it is about, by their own ids.
         personal_answer: Whether answers to it are personal too.
+        kind: "case" for one that a caller waits for or would have; "audit" for a sure answer that was drawn by lot; "appeal"
+            and "override" (a second approval) of what was decided; "gold" for one whose answer is known.
+        parent: For an appeal or an override: the ticket or decision that it is about.
+        triggers: All that fired, each with its version: ({"name": "below", "version": "1"}, ...).
+        inclusion: The probability that the case would be here: 1 but for what was drawn by lot.
+        answers: The JSON schema that an answer must fit, None for any answer.
+        expected: The answer of a gold case, able to be JSON.
+        reviewers: How many people must answer.
+        levels: Whom it goes to in turn: ({"role": "senior", "within": seconds, "notify": ["duty"]}, ...).
+        callback: Where the answer is also sent.
     """
 
     queue: str
@@ -118,6 +129,15 @@ class Case:
     personal: Sequence[Any] = field(default=(), repr=False)
     subjects: Sequence[str] = field(default=(), repr=False)
     personal_answer: bool = False
+    kind: Kind = "case"
+    parent: str | None = None
+    triggers: Sequence[Mapping[str, str]] = ()
+    inclusion: float = 1.0
+    answers: Mapping[str, Any] | None = field(default=None, repr=False)
+    expected: Any = field(default=None, repr=False)
+    reviewers: int = 1
+    levels: Sequence[Mapping[str, Any]] = ()
+    callback: str | None = field(default=None, repr=False)
 
     def row(self) -> dict[str, Any]:
         """Return the case as a new row of the ticket table, with a new id; nothing of the user's stays in it.
@@ -137,16 +157,22 @@ class Case:
 
     def row_with(self, ticket_id: str, arguments: Mapping[str, Any], shown: Any, provisional: Any) -> dict[str, Any]:
         """Return the row of a ticket with this content."""
+        now = clock.wall()
+        levels = [dict(level) for level in self.levels]
         return {
             "id": ticket_id,
+            "kind": self.kind,
             "queue": plain(self.queue),
             "guard": plain(self.guard),
             "version": plain(self.version),
             "key": self.key,
             "decision_id": plain(self.decision_id),
             "business_id": None if self.business_id is None else plain(self.business_id),
+            "parent": None if self.parent is None else plain(self.parent),
             "reason": self.reason,
             "reasons": to_text(list(self.reasons)),
+            "triggers": to_text([dict(trigger) for trigger in self.triggers]),
+            "inclusion": self.inclusion,
             "arguments": to_text(dict(arguments)),
             "shown": None if shown is None else to_text(shown),
             "provisional": None if provisional is None else to_text(provisional),
@@ -154,14 +180,27 @@ class Case:
             "threshold": _finite(self.threshold),
             "choices": None if self.choices is None else to_text(list(self.choices)),
             "guide": None if self.guide is None else plain(self.guide),
+            "answers": None if self.answers is None else to_text(dict(self.answers)),
+            "expected": None if self.expected is None else to_text(self.expected),
             "priority": self.priority,
             "skills": to_text(list(self.skills)),
             "owner": None if self.owner is None else plain(self.owner),
-            "created": clock.wall(),
+            "created": now,
             "due": self.due,
             "on_expiry": self.on_expiry,
             "actor": None if self.actor is None else to_text(dict(self.actor)),
             "state": "pending",
+            "reviewers": self.reviewers,
+            "voted": 0,
+            "free_at": 0.0,
+            "levels": to_text(levels),
+            "level": 0,
+            "role": levels[0]["role"] if levels else None,
+            "act_at": first_act(now, self.due, self.on_expiry, levels),
+            "callback": self.callback,
+            "delivery": "none",
+            "delivery_at": None,
+            "delivery_tries": 0,
         }
 
 

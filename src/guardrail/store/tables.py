@@ -1,12 +1,17 @@
-"""The tables of the embedded store, and the version of their shape, which comes with a migration when it changes."""
+"""The tables of the review queue and its labels, in the embedded store and in PostgreSQL alike.
+
+A new store is made from them; one that is there already is changed by the migrations, which give the same tables.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     Column,
-    Float,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -15,84 +20,117 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    insert,
-    select,
+    UniqueConstraint,
     text,
 )
+from sqlalchemy.sql.elements import TextClause
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-SCHEMA: Final = 1  # raised with every change of these tables
 OPEN_STATES: Final = ("pending", "claimed", "adjudicate")  # a person may still answer
+ENDED: Final = ("decided", "expired", "cancelled")
 
 # Spelled out as the indexes below spell it: SQLite uses a partial index only where it sees the same words.
-is_open: Final = text("ticket.state IN ('pending', 'claimed', 'adjudicate')")
-is_closed: Final = text("ticket.state NOT IN ('pending', 'claimed', 'adjudicate')")
-was_decided: Final = text("ticket.state = 'decided'")
+is_open: Final = text("guardrail_ticket.state IN ('pending', 'claimed', 'adjudicate')")
+is_closed: Final = text("guardrail_ticket.state NOT IN ('pending', 'claimed', 'adjudicate')")
+was_decided: Final = text("guardrail_ticket.state = 'decided'")
+undelivered: Final = text("guardrail_ticket.delivery IN ('queued', 'retrying')")
 
 metadata: Final = MetaData()
-
-meta: Final = Table(
-    "meta",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("value", String, nullable=False),
-)
+_Counter: Final = BigInteger().with_variant(Integer, "sqlite")  # the only type that SQLite counts up by itself
 
 # A case that waits for a person, or did. Times are seconds since the epoch; what the user gave is JSON text.
 ticket: Final = Table(
-    "ticket",
+    "guardrail_ticket",
     metadata,
     Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),  # case, audit (a sure answer, drawn by lot), appeal, override, gold
     Column("queue", String, nullable=False),
     Column("guard", String, nullable=False),
     Column("version", String, nullable=False),
     Column("key", LargeBinary, nullable=False),
     Column("decision_id", String, nullable=False),
     Column("business_id", String),
+    Column("parent", String),  # the ticket or decision that an appeal or a second approval is about
     Column("reason", String, nullable=False),
     Column("reasons", Text, nullable=False),
+    Column("triggers", Text, nullable=False),  # all that fired: [{"name", "version"}]
+    Column("inclusion", Double, nullable=False),  # the probability that the case would be here; 1 but for what was drawn
     Column("arguments", Text, nullable=False),
     Column("shown", Text),
     Column("provisional", Text),
-    Column("confidence", Float),
-    Column("threshold", Float),
+    Column("confidence", Double),
+    Column("threshold", Double),
     Column("choices", Text),
     Column("guide", Text),
+    Column("answers", Text),  # the JSON schema that an answer must fit
+    Column("expected", Text),  # the answer of a gold case, which reviewers are not shown
     Column("priority", Integer, nullable=False),
     Column("skills", Text, nullable=False),
     Column("owner", String),
-    Column("created", Float, nullable=False),
-    Column("due", Float),
+    Column("created", Double, nullable=False),
+    Column("due", Double),
     Column("on_expiry", String, nullable=False),
     Column("actor", Text),
     Column("state", String, nullable=False),
+    Column("reviewers", Integer, nullable=False),  # how many people must answer
+    Column("voted", Integer, nullable=False),  # how many have
+    Column("free_at", Double, nullable=False),  # since when somebody may claim it: 0, or when the first lease ends
+    Column("levels", Text, nullable=False),  # [{"role", "within", "notify"}]
+    Column("level", Integer, nullable=False),  # the present one, from 0
+    Column("role", String),  # who may claim it at this level, None for everybody
+    Column("act_at", Double),  # when time has something to do next: a reminder, the next level, the end
+    Column("callback", Text),
+    Column("delivery", String, nullable=False),  # none, queued, retrying, delivered, dead
+    Column("delivery_at", Double),  # the next try
+    Column("delivery_tries", Integer, nullable=False),
 )
-_is_open: Final = text("state IN ('pending', 'claimed', 'adjudicate')")
-_was_decided: Final = text("state = 'decided'")
-Index("ticket_one_open", ticket.c.key, unique=True, sqlite_where=_is_open, postgresql_where=_is_open)
-Index(
-    "ticket_open",
-    ticket.c.queue,
-    ticket.c.priority.desc(),
-    ticket.c.id,
-    sqlite_where=_is_open,
-    postgresql_where=_is_open,
-)
-Index("ticket_due", ticket.c.due, sqlite_where=_is_open, postgresql_where=_is_open)
-Index("ticket_answered", ticket.c.guard, ticket.c.business_id, sqlite_where=_was_decided, postgresql_where=_was_decided)
 
-# What ended a ticket, by whom; only ever appended to.
-step: Final = Table(
-    "step",
+
+def _where(words: str) -> dict[str, TextClause]:
+    return {"sqlite_where": text(words), "postgresql_where": text(words)}
+
+
+_OPEN: Final = "state IN ('pending', 'claimed', 'adjudicate')"
+Index("guardrail_ticket_one_open", ticket.c.key, unique=True, **_where(_OPEN))
+Index("guardrail_ticket_open", ticket.c.queue, ticket.c.priority.desc(), ticket.c.id, **_where(_OPEN))
+Index("guardrail_ticket_act", ticket.c.act_at, **_where(_OPEN))
+Index("guardrail_ticket_answered", ticket.c.guard, ticket.c.business_id, **_where("state = 'decided'"))
+Index("guardrail_ticket_decision", ticket.c.decision_id)
+Index("guardrail_ticket_delivery", ticket.c.delivery_at, **_where("delivery IN ('queued', 'retrying')"))
+
+# One person's part in a ticket: a lease with its fencing token, then the vote. Nobody has two parts in one ticket.
+claim: Final = Table(
+    "guardrail_claim",
     metadata,
-    Column("seq", Integer, primary_key=True),
-    Column("ticket_id", String, ForeignKey("ticket.id"), nullable=False, index=True),
-    Column("at", Float, nullable=False),
-    Column("state", String, nullable=False),
+    Column("ticket_id", String, ForeignKey("guardrail_ticket.id"), primary_key=True),
+    Column("reviewer", String, primary_key=True),
+    Column("known_by", String, nullable=False),
+    Column("slot", Integer),  # which of the ticket's places; None when the lease was lost or the case declined
+    Column("token", String, nullable=False, unique=True),
+    Column("claimed", Double, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("state", String, nullable=False),  # held, voted, declined, released
+    Column("blind", Boolean, nullable=False),  # whether the model's answer, and others' votes, were hidden
+    Column("verdict", String),  # accept, change, reject, unsure
+    Column("value", Text),
+    Column("reason", String),
+    Column("note", Text),
+    Column("voted", Double),
+    UniqueConstraint("ticket_id", "slot", name="guardrail_claim_slot"),
+)
+Index("guardrail_claim_reviewer", claim.c.reviewer, claim.c.voted)
+
+# What happened to a ticket after it was filed, by whom; only ever appended to.
+step: Final = Table(
+    "guardrail_step",
+    metadata,
+    Column("seq", _Counter, primary_key=True),
+    Column("ticket_id", String, ForeignKey("guardrail_ticket.id"), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("what", String, nullable=False),  # voted, declined, released, reassigned, reminded, escalated, late, or an ending
+    Column("state", String, nullable=False),  # of the ticket, afterwards
     Column("verdict", String),
     Column("value", Text),
+    Column("reason", String),
     Column("note", Text),
     Column("actor", String),
     Column("known_by", String),
@@ -100,52 +138,58 @@ step: Final = Table(
 
 # A ticket that was handed out from the spool while another one of the same key was open here: both are one case.
 twin: Final = Table(
-    "twin",
+    "guardrail_twin",
     metadata,
     Column("id", String, primary_key=True),
-    Column("ticket_id", String, ForeignKey("ticket.id"), nullable=False),
+    Column("ticket_id", String, ForeignKey("guardrail_ticket.id"), nullable=False),
 )
 
 # What turned out to be true, from the caller or from a reviewer.
 label: Final = Table(
-    "label",
+    "guardrail_label",
     metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", _Counter, primary_key=True),
     Column("id", String, nullable=False, unique=True),
     Column("decision_id", String, index=True),
     Column("guard", String),
     Column("business_id", String),
-    Column("ticket_id", String, ForeignKey("ticket.id")),
+    Column("ticket_id", String, ForeignKey("guardrail_ticket.id")),
     Column("actual", Text, nullable=False),
-    Column("value", Float),
-    Column("at", Float, nullable=False),
-    Column("stored", Float, nullable=False),
-    Column("source", String, nullable=False),
+    Column("value", Double),
+    Column("at", Double, nullable=False),
+    Column("stored", Double, nullable=False),
+    Column("source", String, nullable=False),  # caller, review, audit, override, appeal, late, or what the caller named
+    Column("reason", String),
+    Column("actor", String),
+    Column("inclusion", Double),
 )
-Index("label_business", label.c.business_id, label.c.guard)
+Index("guardrail_label_business", label.c.business_id, label.c.guard)
+
+# Who reviews, and what they may: only of those who are named here are roles and skills known.
+reviewer: Final = Table(
+    "guardrail_reviewer",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("roles", Text, nullable=False),
+    Column("skills", Text, nullable=False),
+)
+
+# When somebody last looked at a queue, and when it was last said that nobody does.
+desk: Final = Table(
+    "guardrail_desk",
+    metadata,
+    Column("queue", String, primary_key=True),
+    Column("opened", Double),
+    Column("told", Double),
+)
 
 # Events that stand in the store and not yet in the ledger: written with the change, removed when the ledger has them.
 untold: Final = Table(
-    "untold",
+    "guardrail_untold",
     metadata,
     Column("id", String, primary_key=True),
-    Column("at", Float, nullable=False),
+    Column("at", Double, nullable=False),
     Column("kind", String, nullable=False),
     Column("guard", String),
     Column("fields", Text, nullable=False),
 )
-
-
-def version(connection: Connection) -> int:
-    """Return the schema version of a store, 0 for an empty one."""
-    found = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'").first()
-    if found is None:
-        return 0
-    value = connection.execute(select(meta.c.value).where(meta.c.name == "schema")).scalar()
-    return 0 if value is None else int(value)
-
-
-def create(connection: Connection) -> None:
-    """Make the tables and note their version, in the caller's transaction."""
-    metadata.create_all(connection)
-    connection.execute(insert(meta).values(name="schema", value=str(SCHEMA)))
