@@ -261,9 +261,9 @@ def sink_options(scheme):
 
 
 def known_keywords():
+    from guardrail import review as queue
     from guardrail import testing
     from guardrail.integrations.fastapi import install
-    from guardrail import review as queue
 
     things = [install, *(getattr(guardrail, name) for name in guardrail.__all__)]
     things += [getattr(module, name) for module in (testing, queue) for name in module.__all__]

@@ -12,8 +12,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from guardrail import BusinessId, Outcome, Prediction, Review, batch, decide, guarded
-from guardrail import review
+from guardrail import BusinessId, Outcome, Prediction, Review, batch, decide, guarded, review
 
 LEARN = 1_200  # of 1,797 digits; the others are read
 SHADES = " .:-=+*#%"

@@ -12,8 +12,7 @@ from examples.lending.bureau import credit_history
 from examples.lending.data import Loans
 from examples.lending.model import credit_model
 from examples.lending.service import Verdict, at_the_counter, predict
-from guardrail import Batch, Outcome, Prediction, batch, decide, flush, guard_of, warm
-from guardrail import review
+from guardrail import Batch, Outcome, Prediction, batch, decide, flush, guard_of, review, warm
 from guardrail.testing import chaos
 
 Scored = Batch[Prediction[Verdict]]

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import Result
 
 from guardrail import Confidence, acting_as, control, decide, flush, guarded, shutdown
+from guardrail import review as queue
 from guardrail.decision import Prediction
 from guardrail.ledger import reader, story, writer
-from guardrail import review as queue
 
 Run = Callable[..., Result]
 

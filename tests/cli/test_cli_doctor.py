@@ -16,8 +16,8 @@ import redis
 from typer.testing import Result
 
 from guardrail import control, doctor, notices, settings
-from guardrail.ledger import reader, writer
 from guardrail import review as queue
+from guardrail.ledger import reader, writer
 from guardrail.settings import FileSystem
 
 Run = Callable[..., Result]

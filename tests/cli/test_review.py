@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from guardrail.ledger import writer
 from guardrail import review as queue
+from guardrail.ledger import writer
 from guardrail.review.case import Case
 from guardrail.store import engine
 

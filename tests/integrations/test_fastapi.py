@@ -47,9 +47,9 @@ from guardrail import (
     Stopped,
     guarded,
 )
+from guardrail import review as queue
 from guardrail.integrations.fastapi import install
 from guardrail.ledger import reader
-from guardrail import review as queue
 from guardrail.testing import force
 
 with warnings.catch_warnings():

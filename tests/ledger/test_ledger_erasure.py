@@ -36,10 +36,11 @@ from guardrail import (
     settings,
     shutdown,
 )
+from guardrail import review as queue
 from guardrail.ledger import blobs, erasure, opening, reader, signing, subjects, verify, writer
 from guardrail.ledger.keys import config_folder
 from guardrail.ledger.segments import forwards, lanes, segments
-from guardrail.review import labels, queue, spool
+from guardrail.review import labels, spool
 from guardrail.store import engine, redis_connections
 
 

@@ -77,7 +77,7 @@ print(mine)
     everything = queue.listing(limit=None)
     assert len(everything) == 100
     assert sum(decided) == sum(each.state == "decided" for each in everything)
-    assert all(len(each.steps) == (each.state == "decided") for each in everything)
+    assert all([step.what for step in each.steps].count("decided") == (each.state == "decided") for each in everything)
 
 
 def test_one_open_ticket_per_key_across_processes(start: Start) -> None:
@@ -114,4 +114,4 @@ def test_a_decision_is_made_once_however_many_try(case: Make) -> None:
     for thread in threads:
         thread.join(WAIT)
     assert len(closed) == 7
-    assert len(queue.details(ticket.id).steps) == 1
+    assert [step.what for step in queue.details(ticket.id).steps].count("decided") == 1

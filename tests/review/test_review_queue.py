@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from guardrail import clock
+from guardrail import review as queue
 from guardrail.content import jsonable
 from guardrail.errors import ConfigError, GuardrailError, InvalidInput
-from guardrail.review import labels, queue
+from guardrail.review import labels
 from guardrail.review.case import Actor, Case, TicketClosed, TicketNotFound
 
 Make = Callable[..., Case]
@@ -89,7 +90,7 @@ def test_a_decision_is_final_and_says_by_whom(case: Make, wall: Any) -> None:
         queue.decide(ticket.id, "yes")
     with pytest.raises(TicketClosed):
         queue.cancel(ticket.id, "too late")
-    assert queue.details(ticket.id).steps == [step]
+    assert queue.details(ticket.id).ending == step
 
 
 def test_who_decides_without_a_name_is_the_user_of_the_system(case: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +238,8 @@ def test_a_ticket_that_nobody_answers_in_time_expires(case: Make, wall: Any, eve
     assert ticket.state == "expired"
     with pytest.raises(TicketClosed, match="expired"):
         queue.decide(ticket.id, "yes")
-    (event,) = events()
+    reminded, event = events()
+    assert (reminded["event"], reminded["state"]) == ("ticket", "reminded")
     assert (event["event"], event["state"], event["on_expiry"]) == ("ticket", "expired", on_expiry)
     assert "actor" not in event
 

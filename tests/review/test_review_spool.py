@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from guardrail import notices
-from guardrail.errors import ReviewUnavailable
 from guardrail import review as queue
+from guardrail.errors import ReviewUnavailable
 from guardrail.review import spool
 from guardrail.review.case import Case
 from guardrail.store import file_lock

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from guardrail.errors import Deferred, Refused
 from guardrail import review as queue
+from guardrail.errors import Deferred, Refused
 from guardrail.review import watch
 from guardrail.review.case import Case, TicketNotFound
 from guardrail.store import engine, file_lock

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from guardrail import clock
+from guardrail import review as desk  # loads the store at the first use, so that `--help` need not
 from guardrail.call import MISSING
 from guardrail.cli.text import clean, emit, moment, say, table
 from guardrail.errors import ConfigError
 from guardrail.review import judge
-from guardrail import review as desk  # loads the store at the first use, so that `--help` need not
 from guardrail.review.case import Actor
-from guardrail.review.details import Details
+from guardrail.review.dossier import Details
 
 _SHORT: Final = 8  # characters of an id's end that tell it apart; its beginning is only the time
 _LINE: Final = 80  # characters of JSON that stand on one line
@@ -94,10 +94,10 @@ def show(part: _Id, *, as_json: _AsJson = False) -> None:
         _lines(ticket.provisional)
     for step in each.steps:
         who = "" if step.actor is None else f"by {step.actor.id} ({step.actor.known_by})"
-        say(f"\n[bold]{clean(step.state.capitalize())}[/bold] {clean(moment(step.at.timestamp()))} {clean(who)}")
-        answer = {} if step.state != "decided" or step.verdict == "reject" else {"answer": step.value}
-        _facts({"verdict": step.verdict, "note": step.note} | answer)
-    if not each.steps:
+        say(f"\n[bold]{clean(step.what.replace('_', ' ').capitalize())}[/bold] {clean(moment(step.at.timestamp()))} {clean(who)}")
+        answer = {"answer": step.value} if step.verdict in ("accept", "change") else {}
+        _facts({"verdict": step.verdict, "reason": step.reason, "note": step.note} | answer)
+    if each.ending is None:
         allowed = "VALUE" if each.choices is None else "|".join(judge.spelled(choice) for choice in each.choices)
         accept = "" if ticket.provisional is None else " | --accept"
         say(f"\nTo decide it: guardrail review decide {ticket.id[-_SHORT:]} {clean(allowed)}{accept} | --reject")

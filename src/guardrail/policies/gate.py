@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from guardrail import clock, notices
+from guardrail import clock, notices, settings
 from guardrail.asks import Asks, Do, Steps, Wait
 from guardrail.call import MISSING, Call, acting
 from guardrail.decision import Prediction
@@ -210,8 +210,9 @@ class Gate:
         if review.reuse is None or call.business_id is None:
             return False
         from guardrail import review as queue  # noqa: PLC0415
+        from guardrail.store import engine  # noqa: PLC0415
 
-        found = yield Do(queue.ANSWER, call.plan.name, call.business_id, clock.wall() - review.reuse)
+        found = yield Do(queue.ANSWER, call.plan.name, call.business_id, engine.now() - review.reuse)
         if found is None or found.verdict == "reject":
             return False
         self._take(call, review, found, provisional)
@@ -330,6 +331,8 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any) -> Any
     """
     from guardrail import content  # noqa: PLC0415
     from guardrail.review.case import Case  # noqa: PLC0415
+    from guardrail.settings.hours import after  # noqa: PLC0415
+    from guardrail.store import engine  # noqa: PLC0415
 
     plan = call.plan
     who = acting.get()
@@ -375,7 +378,7 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any) -> Any
         priority=review.priority,
         skills=review.skills,
         owner=review.owner,
-        due=None if review.sla is None else clock.wall() + review.sla,
+        due=None if review.sla is None else after(engine.now(), review.sla, settings.current().working_hours),
         on_expiry=review.on_expiry,
         actor=None if who is None else {"id": who[0].id, "known_by": "asserted"},
     )

@@ -15,62 +15,45 @@ from guardrail.review.ticket import Ticket
 from guardrail.review.watch import signal
 
 if TYPE_CHECKING:
-    from guardrail.review.desk import (
-        Queue,
-        cancel,
-        count,
-        decide,
-        details,
-        ending,
-        find,
-        get,
-        listing,
-        open_count,
-        queue,
-        resolve,
-        state,
-    )
-    from guardrail.review.details import Details
+    from guardrail.review import people
+    from guardrail.review.case import StaleClaim, TicketHeld
+    from guardrail.review.deciding import Claim, cancel, claim, decide, decline, extend, reassign, release
+    from guardrail.review.desk import count, details, ending, find, get, listing, open_count, resolve, state
+    from guardrail.review.dossier import Details
+    from guardrail.review.figures import stats
     from guardrail.review.health import check
-    from guardrail.review.upkeep import catch_up, expire_due
+    from guardrail.review.named import Queue, queue
+    from guardrail.review.upkeep import catch_up, expire_due, tick
+
+_ELSEWHERE: Final = {
+    name: module
+    for module, names in {
+        "case": ("StaleClaim", "TicketHeld"),
+        "deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
+        "desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
+        "dossier": ("Details",),
+        "figures": ("stats",),
+        "health": ("check",),
+        "named": ("Queue", "queue"),
+        "upkeep": ("catch_up", "expire_due", "tick"),
+    }.items()
+    for name in names
+}
 
 __all__ = [
-    "ANSWER",
-    "PUT",
-    "Actor",
-    "Answer",
-    "Case",
-    "Details",
-    "Queue",
-    "Ticket",
-    "TicketClosed",
-    "TicketNotFound",
-    "answer_for",
-    "cancel",
-    "catch_up",
-    "check",
-    "count",
-    "decide",
-    "details",
-    "ending",
-    "expire_due",
-    "find",
-    "get",
-    "listing",
-    "open_count",
-    "put",
-    "queue",
-    "resolve",
-    "signal",
-    "state",
-]
-
-_ELSEWHERE: Final = {"check": "health", "catch_up": "upkeep", "expire_due": "upkeep", "Details": "details"}
+    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "Details", "Queue", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "TicketNotFound", "answer_for", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
+    "expire_due", "extend", "find", "get", "listing", "open_count", "people", "put", "queue", "reassign", "release", "resolve", "signal",
+    "state", "stats", "tick",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name == "people":
+        found: Any = importlib.import_module("guardrail.review.people")
+    elif name in _ELSEWHERE:
+        found = getattr(importlib.import_module(f"guardrail.review.{_ELSEWHERE[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"guardrail.review.{_ELSEWHERE.get(name, 'desk')}"), name)
     globals()[name] = found
     return found

@@ -13,8 +13,11 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
-from guardrail import clock
+from guardrail import clock, settings
 from guardrail.errors import ConfigError, GuardrailError, Refused
+from guardrail.review.levels import first_act
+from guardrail.settings.hours import ALWAYS
+from guardrail.store import engine
 
 State: TypeAlias = Literal["pending", "claimed", "adjudicate", "decided", "expired", "cancelled"]
 Verdict: TypeAlias = Literal["accept", "change", "reject", "unsure"]
@@ -30,6 +33,17 @@ class TicketNotFound(GuardrailError, LookupError):
 
 class TicketClosed(GuardrailError):
     """The ticket has been decided, has expired or was cancelled, and takes no further decision."""
+
+
+class TicketHeld(GuardrailError):
+    """Somebody else is at work on the ticket, or the person has had a part in it already."""
+
+
+class StaleClaim(GuardrailError):
+    """The claim that a decision came with is over: its lease has ended, or it was released or given to somebody else.
+
+    What the person wrote is kept with the ticket.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +171,8 @@ class Case:
 
     def row_with(self, ticket_id: str, arguments: Mapping[str, Any], shown: Any, provisional: Any) -> dict[str, Any]:
         """Return the row of a ticket with this content."""
-        now = clock.wall()
+        now = engine.now()
+        words = settings.current().working_hours if self.levels else ALWAYS
         levels = [dict(level) for level in self.levels]
         return {
             "id": ticket_id,
@@ -196,7 +211,7 @@ class Case:
             "levels": to_text(levels),
             "level": 0,
             "role": levels[0]["role"] if levels else None,
-            "act_at": first_act(now, self.due, self.on_expiry, levels),
+            "act_at": first_act(now, self.due, self.on_expiry, levels, words),
             "callback": self.callback,
             "delivery": "none",
             "delivery_at": None,
@@ -217,6 +232,7 @@ class Answer:
         at: When.
         on_expiry: What was agreed for a ticket that nobody answers in time.
         guard: The guard that asked.
+        version: Of the model that was asked.
         decision_id: The decision that was deferred.
     """
 
@@ -228,6 +244,7 @@ class Answer:
     at: datetime
     on_expiry: OnExpiry
     guard: str
+    version: str
     decision_id: str
 
     def result(self) -> Any:

@@ -1,17 +1,14 @@
-"""How people use the queue: they look for cases, look at one, and decide it."""
+"""How people look at the queue: for cases, at one case, for what became of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from guardrail import clock
-from guardrail.call import MISSING
 from guardrail.errors import ConfigError
-from guardrail.review import rows, spool, tell, upkeep
-from guardrail.review.case import Actor, Answer, Row, State, TicketNotFound, Verdict, plain, says_something
-from guardrail.review.details import Details
-from guardrail.review.judge import judged
+from guardrail.review import rows, spool, time_passes, upkeep
+from guardrail.review.case import Answer, Row, State, TicketNotFound, plain
+from guardrail.review.dossier import Details
 from guardrail.review.ticket import Ticket
 from guardrail.store import engine
 from guardrail.store.engine import StoreError
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
 
 Wanted: TypeAlias = State | Literal["open", "all"]
 _STATES: Final = (*OPEN_STATES, "decided", "expired", "cancelled")
+_OPENED_SECONDS: Final = 60.0  # between two notes of the same process that somebody looked at a queue
+_opened: dict[str, float] = {}
 
 
 def get(ticket_id: str) -> Ticket:
@@ -42,10 +41,11 @@ def details(ticket_id: str) -> Details:
         StoreError: The store cannot be read.
     """
     upkeep.catch_up_if_possible()
-    found = engine.read(lambda connection: _with_history(connection, ticket_id)) if engine.exists() else None
+    found = engine.read(lambda connection: _whole(connection, rows.get(connection, ticket_id))) if engine.exists() else None
     if found is None:
         raise rows.missing(ticket_id)
-    return Details.of_rows(*found)
+    opened(found.ticket.queue)
+    return found
 
 
 def listing(
@@ -71,13 +71,18 @@ def listing(
     upkeep.catch_up_if_possible()
     if not engine.exists():
         return []
+    now = engine.now()
     found = engine.read(
         lambda connection: [
-            (row, rows.history(connection, row["id"]))
-            for row in rows.find(connection, queue=queue, guard=guard, business_id=business_id, states=states, limit=limit)
+            _whole(connection, row)
+            for row in rows.find(
+                connection, queue=queue, guard=guard, business_id=business_id, states=states, limit=limit, now=now
+            )
         ]
     )
-    return [Details.of_rows(row, steps) for row, steps in found]
+    if queue is not None:
+        opened(queue)
+    return [each for each in found if each is not None]
 
 
 def find(
@@ -102,8 +107,9 @@ def count(queue: str | None = None, guard: str | None = None, state: Wanted | No
     upkeep.catch_up_if_possible()
     if not engine.exists():
         return 0
+    now = engine.now()
     return engine.read(
-        lambda connection: rows.count(connection, queue=queue, guard=guard, business_id=business_id, states=states)
+        lambda connection: rows.count(connection, queue=queue, guard=guard, business_id=business_id, states=states, now=now)
     )
 
 
@@ -127,60 +133,6 @@ def resolve(part: str) -> str:
     return alike[0]
 
 
-def decide(
-    ticket_id: str,
-    value: Any = MISSING,
-    *,
-    actor: Actor | str | None = None,
-    note: str | None = None,
-    verdict: Verdict | None = None,
-) -> Ticket:
-    """Answer a ticket for good. Whoever waits for it, in any process, gets the answer; it is kept as a label too.
-
-    Args:
-        ticket_id: The whole id.
-        value: The answer, able to be JSON, and one of the choices where the case has choices.
-        actor: Who decides: a name (recorded as asserted), an `Actor`, or None for the user of the operating system.
-        note: Why, for the next reader; it is not written to the ledger.
-        verdict: "accept" without a value takes the model's own answer, "reject" gives none, "change" gives another.
-            Without it, a value counts as accepted when it equals the model's answer, else as changed.
-
-    Raises:
-        TicketNotFound: There is no such ticket.
-        TicketClosed: It is decided, expired or cancelled already.
-        InvalidInput: The value is none of the choices, or does not go with the verdict.
-        StoreError: The store cannot take the decision.
-    """
-    who = Actor.of(actor)
-    case = details(ticket_id)
-    decision = judged(case, value, verdict) | {"note": None if note is None else plain(note)}
-    row, events = engine.result(engine.write(lambda connection: rows.decide(connection, ticket_id, clock.wall(), who, decision)))
-    tell.tell(events)
-    return Ticket.of_row(row)
-
-
-def cancel(ticket_id: str, reason: str, actor: Actor | str | None = None) -> Ticket:
-    """Take an open ticket out of the queue.
-
-    Args:
-        ticket_id: The whole id.
-        reason: Why; it is written to the ledger.
-        actor: As for `decide`.
-
-    Raises:
-        TicketNotFound: There is no such ticket.
-        TicketClosed: It is decided, expired or cancelled already.
-        StoreError: The store cannot take it.
-    """
-    if not says_something(reason):
-        raise ConfigError("a ticket is cancelled for a reason", hint='write reason="withdrawn by the applicant"')
-    who, why = Actor.of(actor), plain(reason)
-    upkeep.catch_up_if_possible()
-    row, events = engine.result(engine.write(lambda connection: rows.cancel(connection, ticket_id, clock.wall(), who, why)))
-    tell.tell(events)
-    return Ticket.of_row(row)
-
-
 def state(ticket_id: str) -> State:
     """Return the state of a ticket; one that still waits in the spool is pending.
 
@@ -196,7 +148,7 @@ def state(ticket_id: str) -> State:
             return "pending"
         raise
     if row is not None:
-        return row["state"]  # type: ignore[no-any-return]
+        return rows.standing(row, engine.now())
     if spool.holds(ticket_id):
         return "pending"
     raise rows.missing(ticket_id)
@@ -214,55 +166,21 @@ def ending(ticket_id: str) -> Answer | None:
     return engine.read(lambda connection: rows.endings(connection, [ticket_id])).get(ticket_id)
 
 
-class Queue:
-    """One queue by name, for a notebook or a script.
-
-    Args:
-        name: The queue's name, as in `Review(queue=...)`.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def list(self, state: Wanted = "open", limit: int | None = 100) -> Sequence[Details]:
-        """Return the cases of this queue, the most urgent first."""
-        return listing(self.name, state=state, limit=limit)
-
-    def show(self, part: str) -> Details:
-        """Return a case by its id, or the beginning or the end of it."""
-        return details(resolve(part))
-
-    def decide(
-        self,
-        part: str,
-        value: Any = MISSING,
-        *,
-        actor: Actor | str | None = None,
-        note: str | None = None,
-        verdict: Verdict | None = None,
-    ) -> Ticket:
-        """Answer a case by its id, or the beginning or the end of it; see `decide`."""
-        return decide(resolve(part), value, actor=actor, note=note, verdict=verdict)
-
-    def cancel(self, part: str, reason: str, actor: Actor | str | None = None) -> Ticket:
-        """Take a case out of the queue; see `cancel`."""
-        return cancel(resolve(part), reason, actor)
-
-    def __len__(self) -> int:
-        return open_count(self.name)
-
-    def __repr__(self) -> str:
-        return f"<Queue {self.name!r}>"
+def opened(queue: str) -> None:
+    """Note that somebody looked at a queue; nobody waits for the note."""
+    now = clock.now()
+    if now - _opened.get(queue, float("-inf")) >= _OPENED_SECONDS and engine.exists():
+        _opened[queue] = now
+        engine.write(lambda connection: time_passes.mark(connection, plain(queue), opened=engine.now()))
 
 
-def queue(name: str) -> Queue:
-    """Return a queue by name: `queue("loans").list()`."""
-    return Queue(name)
+def whole(connection: Connection, row: Row) -> Details:
+    """Return a ticket's row with all that belongs to it."""
+    return Details.of_rows(row, rows.history(connection, row["id"]), rows.parts(connection, row["id"]), engine.now())
 
 
-def _with_history(connection: Connection, ticket_id: str) -> tuple[Row, Sequence[Row]] | None:
-    row = rows.get(connection, ticket_id)
-    return None if row is None else (row, rows.history(connection, row["id"]))
+def _whole(connection: Connection, row: Row | None) -> Details | None:
+    return None if row is None else whole(connection, row)
 
 
 def _states(state: Wanted | None) -> tuple[str, ...]:

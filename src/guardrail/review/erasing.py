@@ -17,7 +17,7 @@ from guardrail.review import rows, spool, tell, upkeep
 from guardrail.review.case import Actor, Row, from_text, to_text
 from guardrail.review.personal import ERASED, GONE, KEY, SUBJECT
 from guardrail.store import engine, file_lock
-from guardrail.store.tables import OPEN_STATES, label, step, ticket
+from guardrail.store.tables import OPEN_STATES, claim, label, step, ticket
 
 _AT_ONCE: Final = 400
 _CLOSE_SECONDS: Final = 5.0
@@ -114,7 +114,8 @@ def _parts(ids: Collection[str]) -> Iterator[Sequence[str]]:
 
 
 def _clear(connection: Connection, about: About, actor: Actor, now: float) -> tuple[int, int, list[tell.Event]]:
-    connection.exec_driver_sql("PRAGMA secure_delete = ON")  # what is overwritten here is overwritten in the file
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # what is overwritten here is overwritten in the file
     tickets, labels = _found(connection, about)
     events: list[tell.Event] = []
     for row in tickets:
@@ -122,6 +123,9 @@ def _clear(connection: Connection, about: About, actor: Actor, now: float) -> tu
         mine = step.c.ticket_id == row["id"]
         connection.execute(update(step).where(mine, step.c.value.is_not(None)).values(value=ERASED))
         connection.execute(update(step).where(mine).values(note=None))
+        part = claim.c.ticket_id == row["id"]
+        connection.execute(update(claim).where(part, claim.c.value.is_not(None)).values(value=ERASED))
+        connection.execute(update(claim).where(part).values(note=None))
         if row["state"] in OPEN_STATES:
             _, told = rows.cancel(connection, row["id"], now, actor, _WHY, late=True)
             events += told
@@ -138,6 +142,7 @@ def _emptied(row: Row) -> dict[str, Any]:
         "arguments": to_text({**dict.fromkeys(names, from_text(ERASED)), GONE: True}),
         "shown": None if row["shown"] is None else ERASED,
         "provisional": None if row["provisional"] is None else ERASED,
+        "expected": None if row.get("expected") is None else ERASED,
         "business_id": None,
         "reasons": "[]",
         "key": os.urandom(20),  # it was a digest of the arguments

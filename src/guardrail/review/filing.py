@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from guardrail import clock, notices
+from guardrail import notices
 from guardrail.errors import ReviewUnavailable
-from guardrail.review import spool
+from guardrail.review import spool, sweeper
 from guardrail.review.case import Answer, Case, Row
 from guardrail.review.ticket import Ticket
 from guardrail.store import engine
@@ -43,6 +43,7 @@ def put(case: Case) -> Ticket:
     except (StoreError, OSError) as problem:
         return to_spool(row, problem)
     afterwards(events)
+    watch_over(stored)
     return Ticket.of_row(stored)
 
 
@@ -81,6 +82,7 @@ class _Put:
             return await asyncio.wrap_future(engine.aside(lambda: to_spool(row, why)))
         if events or spool.waiting():
             await asyncio.wrap_future(engine.aside(lambda: afterwards(events)))
+        watch_over(stored)
         return Ticket.of_row(stored)
 
 
@@ -109,7 +111,7 @@ ANSWER: Final = _Answer()
 def _put(connection: Connection, row: Row) -> tuple[Row, list[Event]]:
     from guardrail.review import rows  # noqa: PLC0415 - on the writer's thread: no event loop waits for SQLAlchemy
 
-    return rows.put(connection, row, clock.wall())
+    return rows.put(connection, row, engine.now())
 
 
 def _answered(connection: Connection, guard: str, business_id: str, since: float) -> Answer | None:
@@ -120,6 +122,12 @@ def _answered(connection: Connection, guard: str, business_id: str, since: float
 
 def _say_unread(guard: str, problem: StoreError) -> None:
     notices.say("review-answer", f"earlier answers of people could not be looked up: {problem}", guard=guard)
+
+
+def watch_over(row: Row) -> None:
+    """See that what time has to do with a ticket is done, even if nobody looks at the queue."""
+    if row["act_at"] is not None:
+        sweeper.ensure()
 
 
 def to_spool(row: Row, problem: Exception) -> Ticket:

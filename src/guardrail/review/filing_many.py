@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from guardrail import clock
 from guardrail.errors import ReviewUnavailable
 from guardrail.review import spool
 from guardrail.review.case import Case, Row
-from guardrail.review.filing import afterwards, to_spool
+from guardrail.review.filing import afterwards, to_spool, watch_over
 from guardrail.review.ticket import Ticket
 from guardrail.store import engine
 from guardrail.store.engine import StoreError
@@ -47,6 +46,8 @@ class _PutMany:
                     problem = error
                 else:
                     afterwards(events)
+                    for row in stored:
+                        watch_over(row)
                     filed.extend(map(Ticket.of_row, stored))
                     continue
             filed.extend(_kept(rows, problem))
@@ -68,6 +69,8 @@ class _PutMany:
                 else:
                     if events or spool.waiting():
                         await _beside(partial(afterwards, events))
+                    for row in stored:
+                        watch_over(row)
                     filed.extend(map(Ticket.of_row, stored))
                     continue
             filed += await _beside(partial(_kept, rows, problem))
@@ -85,7 +88,7 @@ def _portions(cases: Sequence[Case]) -> Iterator[list[Row]]:
 def _put(connection: Connection, rows: Sequence[Row]) -> tuple[list[Row], list[Event]]:
     from guardrail.review import rows as statements  # noqa: PLC0415 - on the writer's thread, with SQLAlchemy
 
-    now = clock.wall()
+    now = engine.now()
     stored: list[Row] = []
     events: list[Event] = []
     for row in rows:

@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias
 
 from sqlalchemy import Connection, func, select
 
-from guardrail import clock
 from guardrail.review import spool, tell, upkeep
 from guardrail.store import engine
 from guardrail.store.engine import StoreError
@@ -31,25 +30,25 @@ def check() -> list[tuple[Level, str]]:
         findings.append(("bad", f"the spool cannot be read: {problem.strerror}"))
     if waiting := spool.count():
         findings.append(("bad", f"{waiting} cases wait in the spool for a store that takes them"))
-    if engine.path().is_file() and engine.path().stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if not engine.shared() and engine.path().is_file() and engine.path().stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         findings.append(("warn", f"{engine.path()} can be read by others: chmod 600 {engine.path()}"))
     return sorted(findings, key=lambda finding: ("bad", "warn", "ok").index(finding[0]))
 
 
 def _read(connection: Connection) -> list[tuple[Level, str]]:
     findings: list[tuple[Level, str]] = []
-    late = func.count(ticket.c.id).filter(ticket.c.due <= clock.wall())
+    late = func.count(ticket.c.id).filter(ticket.c.due <= engine.now())
     query = select(ticket.c.queue, func.count(), func.min(ticket.c.created), late).where(is_open).group_by(ticket.c.queue)
     for name, count, oldest, overdue in connection.execute(query):
-        hours = (clock.wall() - oldest) / 3600
+        hours = (engine.now() - oldest) / 3600
         findings.append(("ok", f"queue {name}: {count} open, the oldest for {hours:.1f} h"))
         if overdue:
             findings.append(("warn", f"queue {name}: {overdue} open tickets are past their due time"))
     if not findings:
         findings.append(("ok", "no open tickets"))
-    if left := len(tell.left(connection, clock.wall())):
+    if left := len(tell.left(connection, engine.now())):
         findings.append(("warn", f"the ledger does not take what became of tickets: {left} waiting"))
-    damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() if not engine.shared() else "ok"
     if damage != "ok":
         findings.append(("bad", "the store is damaged; move it away and restore a backup"))
     return findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -9,13 +10,14 @@ import orjson
 from guardrail.call import MISSING
 from guardrail.errors import ConfigError, InvalidInput
 from guardrail.review.case import Verdict, to_text
-from guardrail.review.details import Details
+from guardrail.review.dossier import Details
 
+_TOLD: Final = ("type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "format")  # fmt: skip
 _JSON_PLEASE: Final = 'write JSON, such as 0.25, true or {"grade": 2}'
 
 
-def judged(case: Details, value: Any, verdict: Verdict | None) -> dict[str, Any]:
-    """Return the verdict, and the value as JSON text (None for a rejection), of an answer that the case allows.
+def judged(case: Details, value: Any, verdict: Verdict | None) -> tuple[Verdict, str | None]:
+    """Return the verdict, and the value as JSON text (None where no answer is given), of an answer that the case allows.
 
     Args:
         case: The ticket with its case.
@@ -26,24 +28,51 @@ def judged(case: Details, value: Any, verdict: Verdict | None) -> dict[str, Any]
         InvalidInput: The value is none of the choices, or does not go with the verdict. It is not named.
     """
     own = None if case.ticket.provisional is None else to_text(case.ticket.provisional)
-    if verdict not in (None, "accept", "change", "reject"):
-        raise ConfigError("there is no such verdict", hint='write "accept", "change" or "reject"')
-    if verdict == "reject":
+    if verdict not in (None, "accept", "change", "reject", "unsure"):
+        raise ConfigError("there is no such verdict", hint='write "accept", "change", "reject" or "unsure"')
+    if verdict in ("reject", "unsure"):
         if value is not MISSING:
-            raise _invalid(case, "a rejection gives no answer", 'leave the value out, or write verdict="change"')
-        return {"verdict": "reject", "value": None}
+            what = "a rejection" if verdict == "reject" else "who is unsure"
+            raise _invalid(case, f"{what} gives no answer", 'leave the value out, or write verdict="change"')
+        return verdict, None
     if value is MISSING:
         if verdict != "accept":
             raise _invalid(case, "a decision needs an answer", _allowed(case))
         if own is None:
             raise _invalid(case, "there is no answer of the model that could be accepted", _allowed(case))
-        return {"verdict": "accept", "value": own}
+        return "accept", own
     text = to_text(value)
     if case.choices is not None and text not in [to_text(choice) for choice in case.choices]:
         raise _invalid(case, "value is none of the choices", _allowed(case))
     if verdict == "accept" and text != own:
         raise _invalid(case, "value is not the model's answer", 'leave the value out, or write verdict="change"')
-    return {"verdict": "accept" if text == own else "change", "value": text}
+    if text == own:
+        return "accept", text
+    if case.answers is not None:
+        _fits(case, case.answers, orjson.loads(text))
+    return "change", text
+
+
+def _fits(case: Details, schema: Mapping[str, Any], value: Any) -> None:
+    """See that an answer is of the type that the function returns, by its JSON schema (draft 2020-12, as pydantic writes it).
+
+    Raises:
+        InvalidInput: It is not. Field and rule are named, never the value.
+    """
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - 40 ms that only who decides pays
+
+    found = min(
+        Draft202012Validator(dict(schema)).iter_errors(value), key=lambda each: (len(each.path), each.json_path), default=None
+    )
+    if found is None:
+        return
+    place = "value" + found.json_path[1:]
+    if found.validator == "required":
+        lacking = [name for name in found.validator_value if name not in found.instance]
+        raise _invalid(case, f"{place} lacks {', '.join(lacking)}", "write all fields that the function returns")
+    wanted = found.validator_value if found.validator in _TOLD else None
+    rule = f"{found.validator} {to_text(wanted)}" if wanted is not None else f"the rule {found.validator}"
+    raise _invalid(case, f"{place} does not fit what the function returns: {rule}", "write an answer of that type")
 
 
 def from_words(case: Details, words: str, *, as_json: bool) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from guardrail import clock
 from guardrail.call import MISSING
 from guardrail.errors import ConfigError
 from guardrail.review import tell
@@ -75,7 +74,7 @@ def add(
         StoreError: The store cannot take it.
     """
     _check(decision_id, business_id, actual, value, at)
-    now = clock.wall()
+    now = engine.now()
     row = {
         "id": new_id(),
         "decision_id": _plain(decision_id),

@@ -1,60 +1,93 @@
-"""The queue's transactions: each function works on one connection, and knows nothing of threads or files."""
+"""The queue's statements: each function works on one connection, and knows nothing of threads or databases."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, or_, select, update
+from sqlalchemy import insert as plain_insert
 
-from guardrail.review import tell
-from guardrail.review.case import Actor, Answer, Row, TicketClosed, TicketNotFound, for_people, moment, new_id, plain
-from guardrail.store.tables import OPEN_STATES, is_closed, is_open, label, step, ticket, twin, was_decided
+from guardrail.review import callbacks, tell
+from guardrail.review.case import Actor, Answer, Row, State, TicketClosed, TicketNotFound, for_people, moment, new_id, plain
+from guardrail.store import changes
+from guardrail.store.tables import ENDED, OPEN_STATES, claim, is_closed, is_open, label, step, ticket, twin, was_decided
 
 # The statements that calls wait for are built once: building them costs more than running them.
-_insert = insert(ticket)
+_insert = plain_insert(ticket)
+_insert_step = plain_insert(step)
+_insert_label = plain_insert(label)
 _open_of_key = select(ticket).where(ticket.c.key == bindparam("key"), is_open)
+_audit_of_key = select(ticket).where(ticket.c.key == bindparam("key"), ticket.c.kind == "audit").order_by(ticket.c.id).limit(1)
 _of_id = select(ticket).where(ticket.c.id == bindparam("id"))
+_locked = _of_id.with_for_update()
 _of_twin = select(ticket).join(twin).where(twin.c.id == bindparam("id"))
-_late = select(ticket).where(is_open, ticket.c.due <= bindparam("now"), ticket.c.on_expiry != "hold")
-_any_late = _late.with_only_columns(ticket.c.id).limit(1)
-_ending = select(func.max(step.c.seq)).where(step.c.ticket_id == ticket.c.id).correlate(ticket).scalar_subquery()
+_ending = (
+    select(func.max(step.c.seq))
+    .where(
+        step.c.ticket_id == ticket.c.id, func.coalesce(step.c.what, step.c.state).in_(ENDED)
+    )  # the release before writes no `what`
+    .correlate(ticket)
+    .scalar_subquery()
+)
 _ended = (
-    select(*(ticket.c[name] for name in ("id", "state", "on_expiry", "guard", "decision_id")))
+    select(*(ticket.c[name] for name in ("id", "state", "on_expiry", "guard", "version", "decision_id")))
     .add_columns(step.c.at, step.c.verdict, step.c.value, step.c.known_by, step.c.actor.label("step_actor"))
     .join(step, step.c.ticket_id == ticket.c.id)
     .where(is_closed, step.c.seq == _ending)
 )
 _answered = (
     _ended.where(ticket.c.guard == bindparam("of"), ticket.c.business_id == bindparam("about"), was_decided)
-    .where(step.c.at >= bindparam("since"))
+    .where(step.c.at >= bindparam("since"), ticket.c.kind.in_(("case", "appeal", "override")))
     .order_by(step.c.seq.desc())
     .limit(1)
 )
+_end = update(ticket).where(ticket.c.id == bindparam("of"), is_open)
+_LABELS = {"case": "review"}  # what the source of a label is called, where it is not the kind of the ticket
 
 
 def put(connection: Connection, row: Row, now: float) -> tuple[Row, list[tell.Event]]:
-    """Store a new ticket, unless one with its key is open; return the open one, and what to tell the ledger."""
+    """Store a new ticket, unless one with its key is open; return the open one, and what to tell the ledger.
+
+    What was drawn by lot is drawn once: an audit of the same key is returned even if it is closed.
+    """
     there = _open_one(connection, row["key"])
+    if there is None and row["kind"] == "audit":
+        there = connection.execute(_audit_of_key, {"key": row["key"]}).mappings().first()
+        if there is not None:
+            return there, []
     events = []
-    if there is not None and _overdue(there, now):
-        events = _expire(connection, [there], now)
+    if there is not None and overdue(there, now):
+        events = [expire(connection, there, now)]
         there = None
     if there is not None:
         return there, events
-    connection.execute(_insert, row)
-    return row, events
+    return _insert_one(connection, row), events
+
+
+def _insert_one(connection: Connection, row: Row) -> Row:
+    """Insert a ticket; where another transaction has just opened one of the same key, return that."""
+    if connection.dialect.name == "sqlite":  # one writer at a time
+        connection.execute(_insert, row)
+        return row
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - for those who have it
+
+    while True:
+        done = connection.execute(postgresql.insert(ticket).on_conflict_do_nothing(), row)
+        if done.rowcount:
+            return row
+        there = _open_one(connection, row["key"]) or get(connection, row["id"])
+        if there is not None:
+            return there
 
 
 def adopt(connection: Connection, row: Row) -> None:
     """Store a ticket that was handed out from the spool; if one of its key is open by now, the two are one case."""
     if get(connection, row["id"]) is not None:
         return
-    there = _open_one(connection, row["key"])
-    if there is None:
-        connection.execute(_insert, row)
-    else:
-        connection.execute(insert(twin).values(id=row["id"], ticket_id=there["id"]))
+    one = _open_one(connection, row["key"]) or _insert_one(connection, row)
+    if one["id"] != row["id"]:
+        connection.execute(plain_insert(twin).values(id=row["id"], ticket_id=one["id"]))
 
 
 def get(connection: Connection, ticket_id: str) -> RowMapping | None:
@@ -62,6 +95,21 @@ def get(connection: Connection, ticket_id: str) -> RowMapping | None:
     wanted = {"id": plain(ticket_id)}
     found = connection.execute(_of_id, wanted).mappings().first()
     return found or connection.execute(_of_twin, wanted).mappings().first()
+
+
+def locked(connection: Connection, ticket_id: str) -> RowMapping:
+    """Return a ticket's row, or that of its twin, which nobody else changes until this transaction ends.
+
+    Raises:
+        TicketNotFound: There is none.
+    """
+    found = connection.execute(_locked, {"id": plain(ticket_id)}).mappings().first()
+    if found is None:
+        other = connection.execute(_of_twin, {"id": plain(ticket_id)}).mappings().first()
+        if other is None:
+            raise missing(ticket_id)
+        found = connection.execute(_locked, {"id": other["id"]}).mappings().one()
+    return found
 
 
 def matching(connection: Connection, part: str, most: int) -> list[str]:
@@ -79,18 +127,26 @@ def find(
     business_id: str | None,
     states: Collection[str],
     limit: int | None,
+    now: float,
 ) -> list[RowMapping]:
     """Return the rows that fit, the most urgent first: by priority, then the oldest."""
-    query = _fitting(select(ticket), queue=queue, guard=guard, business_id=business_id, states=states)
+    query = _fitting(select(ticket), queue=queue, guard=guard, business_id=business_id, states=states, now=now)
     query = query.order_by(ticket.c.priority.desc(), ticket.c.id).limit(limit)
     return list(connection.execute(query).mappings())
 
 
 def count(
-    connection: Connection, *, queue: str | None, guard: str | None, business_id: str | None, states: Collection[str]
+    connection: Connection,
+    *,
+    queue: str | None,
+    guard: str | None,
+    business_id: str | None,
+    states: Collection[str],
+    now: float,
 ) -> int:
     """Return how many rows fit."""
-    query = _fitting(select(func.count()).select_from(ticket), queue=queue, guard=guard, business_id=business_id, states=states)
+    query = select(func.count()).select_from(ticket)
+    query = _fitting(query, queue=queue, guard=guard, business_id=business_id, states=states, now=now)
     return int(connection.execute(query).scalar_one())
 
 
@@ -124,22 +180,53 @@ def answered(connection: Connection, guard: str, business_id: str, not_before: f
     return None if row is None else answer(row)
 
 
-def decide(
-    connection: Connection, ticket_id: str, now: float, actor: Actor, decision: Mapping[str, str | None]
-) -> tuple[RowMapping, list[tell.Event]]:
-    """Decide an open ticket: `decision` holds verdict, value (JSON text or None), note. The answer is a label too."""
-    row = _answerable(connection, ticket_id, now)
-    decision = {**decision, "value": _kept(row, decision["value"])}
-    _enter(connection, row, "decided", now, actor=actor, **decision)
-    if decision["value"] is not None:
-        values = {name: row[name] for name in ("decision_id", "guard", "business_id")}
-        values |= {"id": new_id(), "ticket_id": row["id"], "actual": decision["value"], "value": None}
-        connection.execute(insert(label).values(**values, at=now, stored=now, source="review"))
-    fields = _facts(row, "decided", actor) | {"verdict": decision["verdict"]}
-    return _again(connection, row), [tell.note(connection, "decision", row["guard"], fields, now)]
+def end(connection: Connection, row: Row, state: str, now: float, *, actor: Actor | None = None, **facts: str | None) -> bool:
+    """End an open ticket; return whether it still was open. What the reviewers wrote goes into the step and the callback.
+
+    Args:
+        connection: Of the store.
+        row: The ticket, as it was read in this transaction.
+        state: "decided", "expired" or "cancelled".
+        now: Seconds since the epoch.
+        actor: Who did it; None for the clock.
+        facts: Of the step: verdict, value, reason, note.
+    """
+    changed = {"state": state, "act_at": None, **callbacks.queued(row, now)}
+    if not connection.execute(_end.values(**changed), {"of": row["id"]}).rowcount:
+        return False
+    note_step(connection, row["id"], state, state, now, actor=actor, **facts)
+    changes.tell(connection)
+    return True
 
 
-def _kept(row: Row, value: str | None) -> str | None:
+def note_step(
+    connection: Connection, ticket_id: str, what: str, state: str, now: float, *, actor: Actor | None = None, **facts: str | None
+) -> None:
+    """Append what happened to a ticket."""
+    who = {"actor": None, "known_by": None} if actor is None else {"actor": actor.id, "known_by": actor.known_by}
+    texts = {name: facts.get(name) for name in ("verdict", "value", "reason", "note")}
+    connection.execute(_insert_step, {"ticket_id": ticket_id, "at": now, "what": what, "state": state, **who, **texts})
+
+
+def put_label(
+    connection: Connection, row: Row, value: str, now: float, *, source: str | None = None, reason: str | None, actor: Actor
+) -> None:
+    """Keep a person's answer to a ticket as a label. A gold case, whose answer is known, becomes none."""
+    if row["kind"] == "gold":
+        return
+    connection.execute(
+        _insert_label,
+        {
+            "id": new_id(), "decision_id": row["decision_id"], "guard": row["guard"], "business_id": row["business_id"],
+            "ticket_id": row["id"], "actual": value, "value": None, "at": now, "stored": now,
+            "source": source or _LABELS.get(row["kind"], row["kind"]), "reason": reason, "actor": actor.id,
+            "inclusion": row["inclusion"],
+        },
+    )  # fmt: skip
+
+
+def kept(row: Row, value: str | None) -> str | None:
+    """Return an answer as the store may hold it: sealed, where answers to the ticket are personal."""
     if '"$key"' not in row["arguments"]:
         return value
     from guardrail.review.personal import answer_text  # noqa: PLC0415 - for those who have something personal
@@ -151,32 +238,27 @@ def cancel(
     connection: Connection, ticket_id: str, now: float, actor: Actor, reason: str, *, late: bool = False
 ) -> tuple[RowMapping, list[tell.Event]]:
     """Take an open ticket out of the queue; with `late` one that should have expired, too."""
-    row = _answerable(connection, ticket_id, float("-inf") if late else now)
-    _enter(connection, row, "cancelled", now, actor=actor, note=reason)
-    fields = _facts(row, "cancelled", actor) | {"cause": reason}
-    return _again(connection, row), [tell.note(connection, "ticket", row["guard"], fields, now)]
+    row = answerable(locked(connection, ticket_id), float("-inf") if late else now)
+    end(connection, row, "cancelled", now, actor=actor, note=reason)
+    fields = facts(row, "cancelled", actor) | {"cause": reason}
+    return again(connection, row), [tell.note(connection, "ticket", row["guard"], fields, now)]
 
 
-def overdue(connection: Connection, now: float) -> bool:
-    """Return whether some open ticket should have expired."""
-    return connection.execute(_any_late, {"now": now}).first() is not None
-
-
-def next_due(connection: Connection) -> float | None:
-    """Return when the next open ticket expires (seconds since the epoch), None where none does."""
-    query = select(func.min(ticket.c.due)).where(is_open, ticket.c.due.is_not(None), ticket.c.on_expiry != "hold")
-    return connection.execute(query).scalar()
-
-
-def expire(connection: Connection, now: float) -> tuple[list[str], list[tell.Event]]:
-    """Close every open ticket whose time is up, except those that are held; return their ids and what to tell."""
-    rows = list(connection.execute(_late, {"now": now}).mappings())
-    return [row["id"] for row in rows], _expire(connection, rows, now)
+def expire(connection: Connection, row: Row, now: float) -> tell.Event:
+    """End a ticket whose time is up; return what to tell the ledger."""
+    end(connection, row, "expired", now)
+    return tell.note(connection, "ticket", row["guard"], facts(row, "expired", None) | {"on_expiry": row["on_expiry"]}, now)
 
 
 def history(connection: Connection, ticket_id: str) -> list[RowMapping]:
-    """Return what ended a ticket, in order."""
+    """Return what happened to a ticket, in order."""
     query = select(step).where(step.c.ticket_id == ticket_id).order_by(step.c.seq)
+    return list(connection.execute(query).mappings())
+
+
+def parts(connection: Connection, ticket_id: str) -> list[RowMapping]:
+    """Return who had a part in a ticket: claims and votes, in the order they were claimed."""
+    query = select(claim).where(claim.c.ticket_id == ticket_id).order_by(claim.c.claimed, claim.c.reviewer)
     return list(connection.execute(query).mappings())
 
 
@@ -191,35 +273,32 @@ def answer(row: Row) -> Answer:
         at=moment(row["at"]),
         on_expiry=row["on_expiry"],
         guard=row["guard"],
+        version=row["version"],
         decision_id=row["decision_id"],
     )
 
 
-def _fitting(
-    query: Select[Any], *, queue: str | None, guard: str | None, business_id: str | None, states: Collection[str]
-) -> Select[Any]:
-    wanted = ((ticket.c.queue, queue), (ticket.c.guard, guard), (ticket.c.business_id, business_id))
-    query = query.where(*(column == plain(text) for column, text in wanted if text is not None))
-    return query.where(ticket.c.state.in_(states)) if states else query
-
-
-def _open_one(connection: Connection, key: bytes) -> RowMapping | None:
-    return connection.execute(_open_of_key, {"key": key}).mappings().first()
-
-
-def _overdue(row: Row, now: float) -> bool:
+def overdue(row: Row, now: float) -> bool:
+    """Return whether an open ticket should have expired."""
     return row["due"] is not None and row["due"] <= now and row["on_expiry"] != "hold"
 
 
-def _answerable(connection: Connection, ticket_id: str, now: float) -> RowMapping:
-    row = get(connection, ticket_id)
-    if row is None:
-        raise missing(ticket_id)
-    if row["state"] in OPEN_STATES and not _overdue(row, now):
+def answerable(row: RowMapping, now: float) -> RowMapping:
+    """Return the row if a person may still answer it.
+
+    Raises:
+        TicketClosed: It is decided, expired or cancelled.
+    """
+    if row["state"] in OPEN_STATES and not overdue(row, now):
         return row
+    raise closed(row)
+
+
+def closed(row: Row) -> TicketClosed:
+    """Return the error for a ticket that takes no decision any more."""
     state = row["state"] if row["state"] not in OPEN_STATES else "expired"
     hint = "guardrail.feedback(...) keeps what turned out to be true" if state == "expired" else "see `guardrail review show`"
-    raise TicketClosed(
+    return TicketClosed(
         f"ticket {row['id']} is {state} and takes no decision",
         guard=row["guard"],
         decision_id=row["decision_id"],
@@ -232,30 +311,49 @@ def missing(ticket_id: str) -> TicketNotFound:
     return TicketNotFound(f"there is no ticket {plain(ticket_id)}", hint="see `guardrail review list --state all`")
 
 
-def _enter(connection: Connection, row: Row, state: str, now: float, *, actor: Actor | None = None, **facts: str | None) -> None:
-    connection.execute(update(ticket).where(ticket.c.id == row["id"]).values(state=state))
-    who = {} if actor is None else {"actor": actor.id, "known_by": actor.known_by}
-    connection.execute(insert(step).values(ticket_id=row["id"], at=now, state=state, **who, **facts))
+def again(connection: Connection, row: Row) -> RowMapping:
+    """Return the row as it is by now."""
+    return connection.execute(_of_id, {"id": row["id"]}).mappings().one()
 
 
-def _expire(connection: Connection, rows: Sequence[Row], now: float) -> list[tell.Event]:
-    events = []
-    for row in rows:
-        _enter(connection, row, "expired", now)
-        fields = _facts(row, "expired", None) | {"on_expiry": row["on_expiry"]}
-        events.append(tell.note(connection, "ticket", row["guard"], fields, now))
-    return events
-
-
-def _again(connection: Connection, row: Row) -> RowMapping:
-    found = get(connection, row["id"])
-    assert found is not None  # noqa: S101 - it was there a moment ago, in this transaction
-    return found
-
-
-def _facts(row: Row, state: str, actor: Actor | None) -> dict[str, Any]:
+def facts(row: Row, state: str, actor: Actor | None) -> dict[str, Any]:
     """Return what the ledger may know of a ticket: ids and states, nothing of the case's content."""
-    facts = {"ticket": row["id"], "state": state} | {
+    found = {"ticket": row["id"], "state": state} | {
         name: row[name] for name in ("queue", "version", "decision_id", "business_id", "reason")
     }
-    return facts if actor is None else facts | {"actor": {"id": actor.id, "known_by": actor.known_by}}
+    if row["kind"] != "case":
+        found["kind"] = "case" if row["kind"] == "gold" else row["kind"]  # nobody can read in the ledger which ones are gold
+    return found if actor is None else found | {"actor": {"id": actor.id, "known_by": actor.known_by}}
+
+
+def _fitting(
+    query: Select[Any],
+    *,
+    queue: str | None,
+    guard: str | None,
+    business_id: str | None,
+    states: Collection[str],
+    now: float,
+) -> Select[Any]:
+    wanted = ((ticket.c.queue, queue), (ticket.c.guard, guard), (ticket.c.business_id, business_id))
+    query = query.where(*(column == plain(text) for column, text in wanted if text is not None))
+    if set(states) == set(OPEN_STATES):
+        return query.where(is_open)
+    if not states:
+        return query
+    kinds: list[ColumnElement[bool]] = [ticket.c.state.in_([each for each in states if each not in ("pending", "claimed")])]
+    if "pending" in states:  # a lease that has ended leaves the ticket free, and nobody has to come and say so
+        kinds.append((ticket.c.state == "pending") | ((ticket.c.state == "claimed") & (ticket.c.free_at <= now)))
+    if "claimed" in states:
+        kinds.append((ticket.c.state == "claimed") & (ticket.c.free_at > now))
+    return query.where(or_(*kinds))
+
+
+def _open_one(connection: Connection, key: bytes) -> RowMapping | None:
+    return connection.execute(_open_of_key, {"key": key}).mappings().first()
+
+
+def standing(row: Mapping[Any, Any], now: float) -> State:
+    """Return a ticket's state: one whose leases have ended is pending again, whatever was written last."""
+    state: State = row["state"]
+    return "pending" if state == "claimed" and row["free_at"] <= now else state

@@ -140,9 +140,9 @@ class Ticket:
         Raises:
             TicketClosed: It is decided, expired or cancelled already.
         """
-        from guardrail.review import desk  # noqa: PLC0415 - as above
+        from guardrail.review import deciding  # noqa: PLC0415 - as above
 
-        desk.cancel(self.id, reason)
+        deciding.cancel(self.id, reason)
 
     def __eq__(self, other: object) -> bool:
         return self.id == other.id if isinstance(other, Ticket) else NotImplemented

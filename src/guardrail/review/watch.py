@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Final
 
-from guardrail import clock, lifecycle, notices
+from guardrail import lifecycle, notices
 from guardrail.review.case import Answer
 from guardrail.store import engine
 from guardrail.store.changes import Changes
 
-_LOOK_SECONDS: Final = 0.02  # one look costs 8 µs (PRAGMA data_version)
+_LOOK_SECONDS: Final = 0.01  # one look costs 8 µs where it is a file
 _AGAIN_SECONDS: Final = 0.5  # between tries while the store cannot be read
 _LOOK_PATIENCE: Final = 2.0  # seconds for a store that is locked
-_SWEEP: Final = 50  # looks between two sweeps; the thread ends when a sweep finds that nobody waits
+_SWEEP: Final = 100  # looks between two sweeps; the thread ends when a sweep finds that nobody waits
 
 
 class _Watch:
@@ -62,13 +62,14 @@ class _Watch:
         changes, soonest, pause = Changes(), None, _LOOK_SECONDS
         try:
             for turn in itertools.count(1):
-                self.wake.wait(pause)
-                self.wake.clear()
+                if pause > _LOOK_SECONDS:
+                    self.wake.wait(pause)
+                    self.wake.clear()
                 if turn % _SWEEP == 0 and self.drop_unawaited():
                     return
                 pause = _LOOK_SECONDS
                 try:
-                    if changes.any() or self.new or (soonest is not None and soonest <= clock.wall()):
+                    if changes.wait(_LOOK_SECONDS) or self.new or (soonest is not None and soonest <= engine.now()):
                         ids = self.awaited()
                         soonest, all_known = self.look(ids) if ids else (None, True)
                         if not all_known:  # some wait in the spool for a store that takes them
@@ -82,11 +83,11 @@ class _Watch:
 
     def look(self, ids: Sequence[str]) -> tuple[float | None, bool]:
         """Settle who waits for an ended ticket; return when the next one expires, and whether all are in the store."""
-        from guardrail.review import rows, spool, upkeep  # noqa: PLC0415 - on this thread, with SQLAlchemy
+        from guardrail.review import rows, spool, time_passes, upkeep  # noqa: PLC0415 - on this thread, with SQLAlchemy
 
         upkeep.catch_up(within=_LOOK_PATIENCE)
         ended, known, soonest = engine.read(
-            lambda connection: (rows.endings(connection, ids), rows.known(connection, ids), rows.next_due(connection))
+            lambda connection: (rows.endings(connection, ids), rows.known(connection, ids), time_passes.soonest(connection))
         )
         for ticket_id, answer in ended.items():
             for future in self.leave(ticket_id):

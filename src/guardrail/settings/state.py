@@ -70,6 +70,10 @@ class Settings:
         sealing_key_file: The key that wraps the keys of data subjects, None: the user's own.
         selfcheck: Seconds between two looks of the ledger at itself, None: never.
         retention: How long records are kept, as written (`settings.periods` reads it); None: for ever.
+        working_hours: When reviewers work, as written (`settings.hours` reads it).
+        review_reasons: Codes for why a person decided otherwise, beside our own.
+        callback_secret: What callbacks are signed with; `.reveal()` gives it.
+        callback_private: Whether callbacks may go to private addresses.
         compress: Whether closed segments are compressed in the background.
         disabled: Whether functions run bare.
         telemetry: Who sets OpenTelemetry up: "auto", "otlp" or "off".
@@ -89,6 +93,10 @@ class Settings:
     sealing_key_file: Path | None
     selfcheck: float | None
     retention: str | None
+    working_hours: str
+    review_reasons: tuple[str, ...]
+    callback_secret: SecretText | None
+    callback_private: bool
     compress: bool
     disabled: bool
     telemetry: str

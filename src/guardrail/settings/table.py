@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from guardrail.settings.hours import ALWAYS, working_hours
 from guardrail.settings.periods import PROFILES, period
 from guardrail.settings.values import (
     AUDITS,
@@ -12,12 +13,14 @@ from guardrail.settings.values import (
     TELEMETRIES,
     Parser,
     cache_url,
+    codes,
     database_url,
     flag,
     folder,
     mode,
     often,
     one_of,
+    secret,
     telemetry,
     text,
 )
@@ -109,6 +112,23 @@ TABLE: Final[dict[str, Setting]] = {
             "retention", period, None, f"180d · 26w · 7y · {' · '.join(PROFILES)} · keep",
             "How long records are kept. What is older is pruned, in whole segments, unless a legal hold keeps it.",
             shown="everything is kept",
+        ),
+        Setting(
+            "working_hours", working_hours, ALWAYS, "24x7 · mon-fri 09:00-17:00 Europe/Berlin",
+            "When reviewers work: only this time counts towards `sla` and the levels of a review.", shown=ALWAYS,
+        ),
+        Setting(
+            "review_reasons", codes, (), "late_documents,duplicate",
+            "Codes for why a person decided otherwise, beside those that are always there.", shown="only those that are always there",
+        ),
+        Setting(
+            "callback_secret", secret, None, "whsec_… · any text",
+            "The key that callbacks of the review queue are signed with, as Standard Webhooks has it.",
+            secret=True, shown="none: a guard with a callback asks for it",
+        ),
+        Setting(
+            "callback_private", flag, False, "true · false",  # noqa: FBT003 - a default, not an argument
+            "Let callbacks go to private and loopback addresses, and to any port. Never to a metadata service.",
         ),
         Setting(
             "compress", flag, True, "true · false",  # noqa: FBT003 - a default, not an argument

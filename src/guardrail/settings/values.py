@@ -14,6 +14,7 @@ from typing import Final
 from guardrail import clock
 from guardrail.errors import ConfigError
 
+MAX_CODES: Final = 64
 MAX_TEXT: Final = 8192  # characters; more is an accident, such as a whole file pasted into a variable
 MODES: Final = ("enforce", "observe", "off", "killed")
 AUDITS: Final = ("buffered", "sync", "off")
@@ -68,7 +69,9 @@ class SecretText:
 
 
 def masked(url: str) -> str:
-    """Return a URL with user, password and the values of its query replaced by stars."""
+    """Return a URL with user, password and the values of its query replaced by stars; stars for what is no URL."""
+    if "://" not in url:
+        return "***"
     from urllib.parse import urlsplit, urlunsplit  # noqa: PLC0415 - it costs more than most processes need it for
 
     parts = urlsplit(url)
@@ -142,6 +145,23 @@ def one_of(allowed: tuple[str, ...]) -> Parser:
     return parse
 
 
+def codes(value: object, where: str) -> tuple[str, ...]:
+    """Return a list of codes, as in "late_documents,duplicate".
+
+    Raises:
+        ConfigError: It is no list of lower-case words.
+    """
+    words = text(value, where).split(",") if isinstance(value, str) else value
+    if not isinstance(words, list | tuple) or len(words) > MAX_CODES:
+        raise ConfigError(f"{where} is no list of codes", hint='write "late_documents,duplicate"')
+    found = tuple(word.strip() for word in words if isinstance(word, str))
+    if len(found) != len(words) or not all(
+        each.isidentifier() and each == each.lower() and len(each) <= _SHOWN for each in found
+    ):
+        raise ConfigError(f"{where} holds a code that is no lower-case word", hint='write "late_documents,duplicate"')
+    return found
+
+
 def telemetry(value: object, where: str) -> str:
     """Return who sets OpenTelemetry up.
 
@@ -212,6 +232,18 @@ def database_url(value: object, where: str) -> SecretText:
     if find_spec("psycopg") is None:
         raise ConfigError(f'{where} needs the extra postgres: pip install "guardrail-sdk[postgres]"', hint="or unset it")
     return SecretText(url)
+
+
+def secret(value: object, where: str) -> SecretText:
+    """Return a secret that is no URL: never shown, not even in part.
+
+    Raises:
+        ConfigError: It is not one line of text, or says nothing.
+    """
+    found = text(value, where)
+    if not found:
+        raise ConfigError(f"{where} is empty")
+    return SecretText(found)
 
 
 def cache_url(value: object, where: str) -> SecretText:

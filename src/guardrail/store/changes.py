@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from guardrail.store import engine, forks, sqlite
+from guardrail import clock, settings
+from guardrail.store import engine, forks, postgres, sqlite
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_POLL_SECONDS: Final = 1.0
+
+
+def tell(connection: Connection) -> None:
+    """Tell those who wait, in any process, that something has changed, once this transaction is through."""
+    if connection.dialect.name != "sqlite":  # whose file says so itself
+        connection.exec_driver_sql("NOTIFY guardrail_review")
 
 
 class Changes:
-    """Tells cheaply (8 µs) whether any process has changed the store since it was last asked. For one thread."""
+    """Tells whether any process has changed the store since it was last asked. For one thread."""
+
+    def __init__(self) -> None:
+        self._seen: _File | _Server | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether the store has changed since the last call, waiting at most so long; True at the first.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        if self._seen is None or isinstance(self._seen, _Server) != engine.shared():
+            self.close()
+            self._seen = _Server() if engine.shared() else _File()
+            return True
+        return self._seen.wait(seconds)
+
+    def close(self) -> None:
+        """Let go of file or server."""
+        seen, self._seen = self._seen, None
+        if seen is not None:
+            seen.close()
+
+
+class _File:
+    """Looks at SQLite's own counter of changes, which costs 8 µs."""
 
     def __init__(self) -> None:
         self._opened: tuple[Path, tuple[int, int] | None] | None = None
         self._connection: sqlite3.Connection | None = None
         self._seen: int | None = None
 
-    def any(self) -> bool:
-        """Return whether the store has changed since the last call; True at the first.
-
-        Raises:
-            StoreError: The store cannot be read.
-        """
+    def wait(self, seconds: float) -> bool:
+        clock.sleep(seconds)
         here = engine.path()
         there = (here, sqlite.identity(here))
         try:
@@ -38,7 +73,42 @@ class Changes:
         return changed
 
     def close(self) -> None:
-        """Let go of the file."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+class _Server:
+    """Listens to what PostgreSQL tells; and says every second that something may have changed, since poolers lose LISTEN."""
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+        self._looked = float("-inf")
+
+    def wait(self, seconds: float) -> bool:
+        import psycopg  # noqa: PLC0415 - an extra
+
+        url = settings.current().database_url
+        try:
+            with forks.apart():
+                if self._connection is None and url is not None:
+                    self._connection = psycopg.connect(
+                        url.reveal(), autocommit=True, connect_timeout=5, application_name="guardrail watch",
+                        keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
+                    )  # fmt: skip
+                    self._connection.execute("LISTEN guardrail_review")
+                told = any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
+        except (psycopg.Error, OSError) as problem:
+            self.close()
+            raise postgres.explained(problem) from None
+        now = clock.now()
+        if told or now - self._looked >= _POLL_SECONDS:
+            self._looked = now
+            return True
+        return False
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from guardrail import clock, lifecycle, settings
 from guardrail.store import file_lock, forks, sqlite
 from guardrail.store.lane import Lane
+from guardrail.store.postgres import SharedStore
 from guardrail.store.promise import Promise
 from guardrail.store.sqlite import StoreError
-from guardrail.store.writer import Writer, check_version
+from guardrail.store.writer import Writer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Pool
@@ -24,11 +25,13 @@ __all__ = [
     "aside",
     "exists",
     "finish",
+    "now",
     "path",
     "read",
     "read_later",
     "result",
     "result_later",
+    "shared",
     "warm",
     "write",
 ]
@@ -90,17 +93,16 @@ class Store:
         with self._opening:
             if self._reader is not opened and self._reader is not None:
                 return self._reader[0]  # another thread was faster
-            from guardrail.store import tables  # noqa: PLC0415 - as above
+            from guardrail.store import schema  # noqa: PLC0415 - as above
 
             if not self.path.is_file():
                 result(self.write(_nothing), within)
             engine, identity = sqlite.engine(self.path, writing=False), sqlite.identity(self.path)
             try:
                 with forks.apart(), engine.connect() as connection:
-                    found = tables.version(connection)
-                if not found:
-                    result(self.write(_nothing), within)  # another process is just making it
-                check_version(found or tables.SCHEMA, self.path)
+                    found = schema.revision(connection)
+                if found is None or found < schema.HEAD:
+                    result(self.write(_nothing), within)  # another process is just making it, or it is an earlier release's
             except BaseException:
                 self._close(engine.pool)
                 raise
@@ -109,6 +111,10 @@ class Store:
                     opened[0].dispose()
             self._reader = engine, identity
             return engine
+
+    def now(self) -> float:
+        """Return the time, in seconds since the epoch."""
+        return clock.wall()
 
     def finish(self, seconds: float) -> bool:
         """Do what was asked for, then close; return whether that was possible in time. Later use opens it again."""
@@ -174,14 +180,15 @@ def _nothing(_connection: Connection) -> None:
 
 
 _lock = threading.Lock()
-_store: Store | None = None
+_store: Store | SharedStore | None = None
 _left: list[Pool] = []  # what could not be closed safely stays referenced, or the garbage collector would close it
-_inherited: list[Store] = []  # of the parent: SQLite forbids a child even to close them, so they stay referenced
+_inherited: list[Store | SharedStore] = []  # of the parent: SQLite forbids a child even to close them, so they stay referenced
 
 
-def _current() -> Store:
+def _current() -> Store | SharedStore:
     global _store  # noqa: PLW0603 - one store per process
-    here = path()
+    url = settings.current().database_url
+    here = path() if url is None else url
     store = _store
     if store is not None and store.path == here:
         return store
@@ -191,18 +198,31 @@ def _current() -> Store:
             _store = None
         if _store is None:
             lifecycle.arm()
-            _store = Store(here)
+            _store = Store(here) if isinstance(here, Path) else SharedStore(here)
         return _store
 
 
+def shared() -> bool:
+    """Return whether the store is a PostgreSQL database, which other hosts use too."""
+    return settings.current().database_url is not None
+
+
 def path() -> Path:
-    """Return where the store stands, or will: `store.db` in the home folder."""
+    """Return where the embedded store stands, or will: `store.db` in the home folder."""
     return settings.home(create=False) / "store.db"
 
 
+def now() -> float:
+    """Return the store's own time, in seconds since the epoch: what leases and deadlines are told from.
+
+    In a database that hosts with different clocks share it is the server's.
+    """
+    return _current().now()
+
+
 def exists() -> bool:
-    """Return whether anything was ever stored here."""
-    return path().exists()
+    """Return whether anything may have been stored here; of a database that is not known without asking it."""
+    return shared() or path().exists()
 
 
 def write(fn: Callable[[Connection], T]) -> Promise[T]:
@@ -281,8 +301,10 @@ async def result_later(future: Promise[T], within: float = PATIENCE) -> T:
 
 def _too_slow(within: float) -> StoreError:
     return StoreError(
-        f"the store {path()} was not free within {within:g} s",
-        hint="see which program holds store.db or store.db.lock, for instance with `fuser`",
+        f"the store {'in PostgreSQL' if shared() else path()} was not free within {within:g} s",
+        hint="see `pg_stat_activity`"
+        if shared()
+        else "see which program holds store.db or store.db.lock, for instance with `fuser`",
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from guardrail.errors import ConfigError
+from guardrail.store import schema
+from guardrail.store.schema import TABLE
 
-TABLE: Final = "guardrail_schema"  # in which the database remembers its revision
 _LOCK: Final = 0x677561726D696772  # "guarmigr"; two who migrate at once come one after the other
 _SECONDS: Final = 10
 _LEAST: Final = 130_000  # PostgreSQL 13
@@ -36,15 +36,13 @@ def migrate(url: str) -> Migrated:
     """
     import psycopg  # noqa: PLC0415 - an extra
     from alembic import command  # noqa: PLC0415 - for those who migrate
-    from alembic.config import Config  # noqa: PLC0415 - as above
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - as above
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - as above
     from sqlalchemy import create_engine  # noqa: PLC0415 - as above
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - as above
     from sqlalchemy.pool import NullPool  # noqa: PLC0415 - as above
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config = schema.config()
     known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     engine = create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(url, connect_timeout=_SECONDS, application_name="guardrail migrate"),

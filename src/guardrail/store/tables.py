@@ -1,11 +1,12 @@
 """The tables of the review queue and its labels, in the embedded store and in PostgreSQL alike.
 
-A new store is made from them; one that is there already is changed by the migrations, which give the same tables.
+A new store is made from them; one that is there already is changed by the migrations, which give the same tables. What a later
+release adds has a default in the database, so that the release before, which does not know of it, goes on working.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -23,7 +24,6 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.sql.elements import TextClause
 
 OPEN_STATES: Final = ("pending", "claimed", "adjudicate")  # a person may still answer
 ENDED: Final = ("decided", "expired", "cancelled")
@@ -42,7 +42,9 @@ ticket: Final = Table(
     "guardrail_ticket",
     metadata,
     Column("id", String, primary_key=True),
-    Column("kind", String, nullable=False),  # case, audit (a sure answer, drawn by lot), appeal, override, gold
+    Column(
+        "kind", String, nullable=False, server_default="case"
+    ),  # case, audit (a sure answer, drawn by lot), appeal, override, gold
     Column("queue", String, nullable=False),
     Column("guard", String, nullable=False),
     Column("version", String, nullable=False),
@@ -52,8 +54,10 @@ ticket: Final = Table(
     Column("parent", String),  # the ticket or decision that an appeal or a second approval is about
     Column("reason", String, nullable=False),
     Column("reasons", Text, nullable=False),
-    Column("triggers", Text, nullable=False),  # all that fired: [{"name", "version"}]
-    Column("inclusion", Double, nullable=False),  # the probability that the case would be here; 1 but for what was drawn
+    Column("triggers", Text, nullable=False, server_default="[]"),  # all that fired: [{"name", "version"}]
+    Column(
+        "inclusion", Double, nullable=False, server_default="1"
+    ),  # the probability that the case would be here; 1 but for what was drawn
     Column("arguments", Text, nullable=False),
     Column("shown", Text),
     Column("provisional", Text),
@@ -71,29 +75,33 @@ ticket: Final = Table(
     Column("on_expiry", String, nullable=False),
     Column("actor", Text),
     Column("state", String, nullable=False),
-    Column("reviewers", Integer, nullable=False),  # how many people must answer
-    Column("voted", Integer, nullable=False),  # how many have
-    Column("free_at", Double, nullable=False),  # since when somebody may claim it: 0, or when the first lease ends
-    Column("levels", Text, nullable=False),  # [{"role", "within", "notify"}]
-    Column("level", Integer, nullable=False),  # the present one, from 0
+    Column("reviewers", Integer, nullable=False, server_default="1"),  # how many people must answer
+    Column("voted", Integer, nullable=False, server_default="0"),  # how many have
+    Column(
+        "free_at", Double, nullable=False, server_default="0"
+    ),  # since when somebody may claim it: 0, or when the first lease ends
+    Column("levels", Text, nullable=False, server_default="[]"),  # [{"role", "within", "notify"}]
+    Column("level", Integer, nullable=False, server_default="0"),  # the present one, from 0
     Column("role", String),  # who may claim it at this level, None for everybody
     Column("act_at", Double),  # when time has something to do next: a reminder, the next level, the end
     Column("callback", Text),
-    Column("delivery", String, nullable=False),  # none, queued, retrying, delivered, dead
+    Column("delivery", String, nullable=False, server_default="none"),  # none, queued, retrying, delivered, dead
     Column("delivery_at", Double),  # the next try
-    Column("delivery_tries", Integer, nullable=False),
+    Column("delivery_tries", Integer, nullable=False, server_default="0"),
 )
 
 
-def _where(words: str) -> dict[str, TextClause]:
+def _where(words: str) -> Any:
     return {"sqlite_where": text(words), "postgresql_where": text(words)}
 
 
 _OPEN: Final = "state IN ('pending', 'claimed', 'adjudicate')"
 Index("guardrail_ticket_one_open", ticket.c.key, unique=True, **_where(_OPEN))
 Index("guardrail_ticket_open", ticket.c.queue, ticket.c.priority.desc(), ticket.c.id, **_where(_OPEN))
+Index("guardrail_ticket_due", ticket.c.due, **_where(_OPEN))
 Index("guardrail_ticket_act", ticket.c.act_at, **_where(_OPEN))
 Index("guardrail_ticket_answered", ticket.c.guard, ticket.c.business_id, **_where("state = 'decided'"))
+Index("guardrail_ticket_audited", ticket.c.key, **_where("kind = 'audit'"))
 Index("guardrail_ticket_decision", ticket.c.decision_id)
 Index("guardrail_ticket_delivery", ticket.c.delivery_at, **_where("delivery IN ('queued', 'retrying')"))
 
@@ -126,7 +134,9 @@ step: Final = Table(
     Column("seq", _Counter, primary_key=True),
     Column("ticket_id", String, ForeignKey("guardrail_ticket.id"), nullable=False, index=True),
     Column("at", Double, nullable=False),
-    Column("what", String, nullable=False),  # voted, declined, released, reassigned, reminded, escalated, late, or an ending
+    Column(
+        "what", String
+    ),  # declined, reassigned, reminded, escalated, adjudicate, late, called_back, or the state that ended it
     Column("state", String, nullable=False),  # of the ticket, afterwards
     Column("verdict", String),
     Column("value", Text),
@@ -189,7 +199,7 @@ untold: Final = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("at", Double, nullable=False),
-    Column("kind", String, nullable=False),
+    Column("kind", String, nullable=False, server_default="case"),
     Column("guard", String),
     Column("fields", Text, nullable=False),
 )

@@ -15,7 +15,6 @@ from guardrail import notices
 from guardrail.settings import folder
 from guardrail.store import file_lock, forks, sqlite
 from guardrail.store.promise import Promise
-from guardrail.store.sqlite import StoreError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -99,15 +98,12 @@ class Writer:
         if self._connection is not None and sqlite.identity(self._path) == self._identity:
             return
         self._drop()
-        from guardrail.store import tables  # noqa: PLC0415 - with SQLAlchemy, on this thread
+        from guardrail.store import schema  # noqa: PLC0415 - with SQLAlchemy, on this thread
 
         sqlite.make_private(self._path)
         self._connection = sqlite.engine(self._path, writing=True).connect()
         with self._connection.begin():
-            found = tables.version(self._connection)
-            if not found:
-                tables.create(self._connection)
-        check_version(found or tables.SCHEMA, self._path)
+            schema.prepare(self._connection)
         self._identity = sqlite.identity(self._path)
 
     def _commit(self, batch: Sequence[Work]) -> None:
@@ -180,14 +176,3 @@ class Writer:
             self._write_back(1)
             self._drop()
         self._drop()
-
-
-def check_version(found: int, path: Path) -> None:
-    """Raise a `StoreError` when a store has another shape than this version of the library knows."""
-    from guardrail.store.tables import SCHEMA  # noqa: PLC0415 - as above
-
-    if found != SCHEMA:
-        raise StoreError(
-            f"the store {path} was written by a newer guardrail-sdk (schema {found}, this one knows {SCHEMA})",
-            hint="upgrade guardrail-sdk in this environment, or set GUARDRAIL_HOME to another folder",
-        )

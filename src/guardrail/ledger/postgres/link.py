@@ -53,13 +53,15 @@ class Away(OSError):
         self.refused = refused
 
 
-class _Bounded(psycopg.Connection[Any]):
-    """A connection whose answers come until a moment (monotonic), or not at all."""
+class Bounded(psycopg.Connection[Any]):
+    """A connection whose answers come until a moment (monotonic), or within seconds each, or not at all."""
 
     until: float = float("inf")
+    each: float = float("inf")
 
     def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
         """Run one of psycopg's generators: it says what it waits for, and is told what is ready."""
+        end = min(self.until, clock.now() + self.each)
         poll = select.poll()
         handle = self.pgconn.socket
         poll.register(handle, 0)
@@ -68,7 +70,7 @@ class _Bounded(psycopg.Connection[Any]):
             while True:
                 events = select.POLLIN if wants & waiting.WAIT_R else 0
                 poll.modify(handle, events | (select.POLLOUT if wants & waiting.WAIT_W else 0))
-                left = self.until - clock.now()
+                left = end - clock.now()
                 found = poll.poll(None if left == float("inf") else max(0.0, left) * 1e3)
                 if not found:
                     raise psycopg.OperationalError("no answer in time")
@@ -92,11 +94,11 @@ class Link:
     """
 
     def __init__(self, url: str, *, writing: bool = True) -> None:
-        self._connection: _Bounded | None = None
+        self._connection: Bounded | None = None
         self._pid = os.getpid()
         self._url = url
         self._writing = writing
-        self._pending: Future[_Bounded] | None = None
+        self._pending: Future[Bounded] | None = None
         self._retry_at = 0.0
         self._pause = 0.0
         self._why: OSError = Away("PostgreSQL was not asked yet")
@@ -113,7 +115,7 @@ class Link:
         """Whether there is a connection, as far as is known."""
         return self._connection is not None and not self._connection.closed
 
-    def ready(self, seconds: float) -> _Bounded:
+    def ready(self, seconds: float) -> Bounded:
         """Return the connection, after waiting for it so long at most; what is tried goes on without the caller.
 
         Raises:
@@ -213,10 +215,10 @@ class Link:
             self.drop()
         return Away(schema.said(problem), refused=True)
 
-    def _connect(self, made: Future[_Bounded]) -> None:
-        connection: _Bounded | None = None
+    def _connect(self, made: Future[Bounded]) -> None:
+        connection: Bounded | None = None
         try:
-            connection = _Bounded.connect(
+            connection = Bounded.connect(
                 self._url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="guardrail",
                 keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
             )  # fmt: skip
@@ -227,14 +229,15 @@ class Link:
         except (psycopg.Error, OSError) as problem:
             if connection is not None:
                 connection.close()
-            made.set_exception(_explained(problem))
+            made.set_exception(explained(problem))
         except Exception as problem:  # noqa: BLE001 - raised where the connection is wanted, without its text
             made.set_exception(Away(f"PostgreSQL cannot be used ({type(problem).__name__})"))
         else:
             made.set_result(connection)
 
 
-def _explained(problem: Exception) -> OSError:
+def explained(problem: Exception) -> OSError:
+    """Return what went wrong when connecting, in words of our own."""
     if isinstance(problem, OSError):
         return problem
     if isinstance(problem, psycopg.ProgrammingError) and problem.sqlstate is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from guardrail.store.migrate import TABLE
+from guardrail.store.schema import TABLE
 
 context.configure(connection=context.config.attributes["connection"], version_table=TABLE)
 context.run_migrations()

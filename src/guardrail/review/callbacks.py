@@ -1,0 +1,187 @@
+"""Sends what became of a ticket to where the guard wants it, signed, at least once: a decision is not used up by being made.
+
+Any process can do it: whoever sends one has it for a minute, then it is anybody's again. Receivers tell repetitions by `webhook-id`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import orjson
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from guardrail import clock, settings
+from guardrail.errors import ConfigError, InvalidInput
+from guardrail.review import rows, tell
+from guardrail.review.case import Answer, Row
+from guardrail.store import engine
+from guardrail.store.tables import ticket, undelivered
+
+MOST_TRIES: Final = 20
+_LEASE: Final = 60.0  # seconds that whoever sends one has for it
+_TIMEOUT: Final = 10.0
+_FIRST: Final = 5.0  # seconds; the limit of the pause doubles with every try, up to:
+_LONGEST: Final = 6 * 3600.0
+_AT_ONCE: Final = 10
+_due = (
+    select(ticket.c.id)
+    .where(undelivered, ticket.c.delivery_at <= bindparam("now"))
+    .order_by(ticket.c.delivery_at)
+    .limit(_AT_ONCE)
+)
+_take = (
+    update(ticket)
+    .where(ticket.c.id.in_(_due.with_for_update(skip_locked=True)))
+    .values(delivery_at=bindparam("until"), delivery_tries=ticket.c.delivery_tries + 1)
+    .returning(ticket)
+)
+_soonest = select(func.min(ticket.c.delivery_at)).where(undelivered)
+_done = update(ticket).where(ticket.c.id == bindparam("of"), undelivered)
+
+
+class Sent(NamedTuple):
+    """What came of one try.
+
+    Attributes:
+        state: "delivered", "retrying" or "dead".
+        wait: Seconds until the next try.
+        reason: What went wrong, in words that hold nothing of the other side's.
+    """
+
+    state: str
+    wait: float = 0.0
+    reason: str = ""
+
+
+def queued(row: Row, now: float) -> Mapping[str, Any]:
+    """Return what changes on a ticket that ends: where an answer is wanted elsewhere, it is to be sent."""
+    return {} if row["callback"] is None else {"delivery": "queued", "delivery_at": now}
+
+
+def soonest(connection: Connection) -> float | None:
+    """Return when the next answer is to be sent, in seconds since the epoch; None where there is none."""
+    return connection.execute(_soonest).scalar()
+
+
+def deliver_due(within: float = engine.PATIENCE) -> int:
+    """Send every answer whose time has come; return how many arrived.
+
+    Raises:
+        StoreError: The store cannot be read, or cannot take what came of it.
+    """
+    arrived = 0
+    while True:
+        now = engine.now()
+        if not engine.read(lambda connection, now=now: connection.execute(_due, {"now": now}).first() is not None, within):  # type: ignore[misc]
+            return arrived
+        taken = engine.result(engine.write(lambda connection, now=now: _taken(connection, now)), within)  # type: ignore[misc]
+        if not taken:
+            return arrived
+        for row, answer in taken:
+            sent = _send(row, answer)
+            arrived += sent.state == "delivered"
+            tell.tell(engine.result(engine.write(lambda connection, row=row, sent=sent: _note(connection, row, sent)), within))  # type: ignore[misc]
+
+
+def _taken(connection: Connection, now: float) -> list[tuple[Row, Answer]]:
+    found = connection.execute(_take, {"now": now, "until": now + _LEASE}).mappings().all()
+    endings = rows.endings(connection, [row["id"] for row in found])
+    return [(row, endings[row["id"]]) for row in found]
+
+
+def _note(connection: Connection, row: Row, sent: Sent) -> list[tell.Event]:
+    now = engine.now()
+    moment = now + sent.wait if sent.state == "retrying" else None
+    if not connection.execute(_done.values(delivery=sent.state, delivery_at=moment), {"of": row["id"]}).rowcount:
+        return []  # another process was faster
+    if sent.state == "retrying":
+        return []
+    what = "called_back" if sent.state == "delivered" else "callback_dead"
+    rows.note_step(connection, row["id"], what, row["state"], now, note=sent.reason or None)
+    fields = rows.facts(row, what, None) | {"tries": row["delivery_tries"]}
+    if row["owner"] is not None and sent.state == "dead":
+        fields["notify"] = [row["owner"]]
+    return [tell.note(connection, "ticket", row["guard"], fields, now)]
+
+
+def _send(row: Row, answer: Answer) -> Sent:
+    from guardrail.delivery.http import Client  # noqa: PLC0415 - for those who have callbacks
+    from guardrail.delivery.sinks.webhook import signature  # noqa: PLC0415 - as above
+    from guardrail.delivery.targets import checked_target  # noqa: PLC0415 - as above
+
+    tries = row["delivery_tries"]
+    body = orjson.dumps(message(row, answer))
+    try:
+        target = _target(row["callback"], checked_target)
+        moment = str(int(clock.wall()))
+        headers = {
+            "Content-Type": "application/json", "webhook-id": row["id"], "webhook-timestamp": moment,
+            "webhook-signature": signature(key(), row["id"], moment, body),
+        }  # fmt: skip
+        client = Client.to(target, _TIMEOUT)
+        try:
+            result = client.post(target.path, body, headers).result(alone=True)
+        finally:
+            client.close()
+    except InvalidInput as problem:
+        return Sent("dead", reason=str(problem.args[0]))
+    except ConfigError as problem:
+        return _later(tries, None, str(problem.args[0]))
+    except OSError:
+        return _later(tries, None, "its name is not known")
+    if result.kind == "ok":
+        return Sent("delivered")
+    return Sent("dead", reason=result.reason) if result.kind == "reject" else _later(tries, result.after, result.reason)
+
+
+def _target(url: str, checked: Any) -> Any:
+    """Check a target; what leads into our own network needs the setting `callback_private`."""
+    if not settings.current().callback_private:
+        return checked(url)
+    return checked(url, allow_private=True, ports=range(1, 65_536))
+
+
+def _later(tries: int, after: float | None, reason: str) -> Sent:
+    if tries >= MOST_TRIES:
+        return Sent("dead", reason=reason)
+    limit = min(_LONGEST, _FIRST * 2.0 ** (tries - 1))
+    return Sent("retrying", max(after or 0.0, random.uniform(0.5, limit)), reason)  # noqa: S311 - jitter, not a secret
+
+
+def message(row: Row, answer: Answer) -> dict[str, Any]:
+    """Return what a callback says: which case it is about, how it ended, and the person's answer."""
+    return {
+        "type": f"review.{answer.state}",
+        "timestamp": answer.at.isoformat(),
+        "data": {
+            "ticket": row["id"],
+            "queue": row["queue"],
+            "guard": answer.guard,
+            "version": answer.version,
+            "decision_id": answer.decision_id,
+            "business_id": row["business_id"],
+            "state": answer.state,
+            "verdict": answer.verdict,
+            "value": answer.value,
+            "on_expiry": answer.on_expiry if answer.state == "expired" else None,
+        },
+    }
+
+
+def key() -> bytes:
+    """Return the key that callbacks are signed with.
+
+    Raises:
+        ConfigError: The setting `callback_secret` is missing, or no key.
+    """
+    from guardrail.delivery.sinks.webhook import signing_key  # noqa: PLC0415 - as above
+
+    secret = settings.current().callback_secret
+    if secret is None:
+        raise ConfigError(
+            "a callback is signed, and there is no key for it",
+            hint="set GUARDRAIL_CALLBACK_SECRET (or …_FILE): whsec_ and base64 of 24 to 64 random bytes",
+        )
+    return signing_key(secret.reveal(), "GUARDRAIL_CALLBACK_SECRET")

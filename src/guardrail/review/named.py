@@ -1,0 +1,88 @@
+"""One queue by name, for a notebook or a script: `guardrail.review.queue("loans")`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from guardrail import clock
+from guardrail.call import MISSING
+from guardrail.review import deciding, desk, figures
+from guardrail.review.case import Actor, Verdict
+from guardrail.review.deciding import Claim
+from guardrail.review.desk import Wanted
+from guardrail.review.dossier import Details
+from guardrail.review.ticket import Ticket
+
+
+class Queue:
+    """One queue; its verbs are those of `guardrail.review`, and take the beginning or the end of an id for the whole.
+
+    Args:
+        name: The queue's name, as in `Review(queue=...)`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def list(self, state: Wanted = "open", limit: int | None = 100) -> Sequence[Details]:
+        """Return the cases of this queue, the most urgent first."""
+        return desk.listing(self.name, state=state, limit=limit)
+
+    def show(self, part: str) -> Details:
+        """Return a case by its id."""
+        return desk.details(desk.resolve(part))
+
+    def claim(
+        self,
+        part: str | None = None,
+        *,
+        actor: Actor | str | None = None,
+        lease: clock.Duration = deciding.LEASE,
+        blind: bool = False,
+        take_over: bool = False,
+    ) -> Claim | None:
+        """Take the next case of this queue, or one by its id; None where there is none for this person."""
+        ticket_id = None if part is None else desk.resolve(part)
+        return deciding.claim(self.name, ticket_id=ticket_id, actor=actor, lease=lease, blind=blind, take_over=take_over)
+
+    def decide(
+        self,
+        part: str,
+        value: Any = MISSING,
+        *,
+        verdict: Verdict | None = None,
+        reason: str | None = None,
+        note: str | None = None,
+        actor: Actor | str | None = None,
+        token: str | None = None,
+    ) -> Ticket:
+        """Answer a case by its id; see `guardrail.review.decide`."""
+        ticket_id = desk.resolve(part)
+        return deciding.decide(ticket_id, value, verdict=verdict, reason=reason, note=note, actor=actor, token=token)
+
+    def reassign(self, part: str, *, to: str | None = None, reason: str, actor: Actor | str | None = None) -> Claim | None:
+        """Take a case from whoever is at work on it; see `guardrail.review.reassign`."""
+        return deciding.reassign(desk.resolve(part), to=to, reason=reason, actor=actor)
+
+    def cancel(self, part: str, reason: str, actor: Actor | str | None = None) -> Ticket:
+        """Take a case out of the queue; see `guardrail.review.cancel`."""
+        return deciding.cancel(desk.resolve(part), reason, actor)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return how this queue stands; see `guardrail.review.stats`."""
+        return figures.stats(self.name)
+
+    def __len__(self) -> int:
+        return desk.open_count(self.name)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Queue {self.name!r}>"
+
+
+def queue(name: str) -> Queue:
+    """Return a queue by name: `queue("loans").list()`."""
+    return Queue(name)

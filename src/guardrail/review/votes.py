@@ -1,0 +1,160 @@
+"""What reviewers' votes make of a ticket: equal ones decide it, unequal ones go to one more person, who decides alone."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, RowMapping, bindparam, select, update
+
+from guardrail.errors import GuardrailError
+from guardrail.review import claims, people, rows, tell
+from guardrail.review.case import Actor, Row, TicketHeld
+from guardrail.store import changes
+from guardrail.store.tables import OPEN_STATES, claim, ticket
+
+_LEASE: Final = 60.0  # seconds, of a claim that is taken and voted on in one go
+_vote = update(claim).where(claim.c.token == bindparam("held"), claim.c.state == "held", claim.c.lease_until > bindparam("now"))
+_votes = (
+    select(claim.c.reviewer, claim.c.known_by, claim.c.verdict, claim.c.value)
+    .where(claim.c.ticket_id == bindparam("of"), claim.c.state == "voted")
+    .order_by(claim.c.voted, claim.c.reviewer)
+)
+_count = update(ticket).where(ticket.c.id == bindparam("of"))
+
+
+class Vote(NamedTuple):
+    """What a person says of a ticket.
+
+    Attributes:
+        verdict: "accept", "change", "reject" or "unsure".
+        value: The answer as JSON text; None for "reject" and "unsure".
+        reason: A code, as `reasons` knows them.
+        note: For the next reader.
+    """
+
+    verdict: str
+    value: str | None
+    reason: str | None = None
+    note: str | None = None
+
+
+class Voted(NamedTuple):
+    """What came of a vote.
+
+    Attributes:
+        row: The ticket as it is now.
+        events: What to tell the ledger.
+        problem: Why the vote does not count, None where it does. What was written is kept in any case.
+    """
+
+    row: RowMapping
+    events: list[tell.Event]
+    problem: GuardrailError | None = None
+
+
+def cast(connection: Connection, row: RowMapping, me: Actor, vote: Vote, *, now: float, token: str | None) -> Voted:
+    """Count a person's vote on a ticket.
+
+    Args:
+        connection: Of the store.
+        row: The ticket, locked.
+        me: The person.
+        vote: What they say.
+        now: Seconds since the epoch.
+        token: Of their claim; None to claim it and vote in one go.
+
+    Raises:
+        AccessDenied: The ticket is not for this person.
+        TicketHeld: Others are at work on it, or the person has voted or declined.
+    """
+    part = claims.of_token(connection, token) if token is not None else _own(connection, row, me)
+    if part is not None and part["state"] == "voted" and part["voted"] == now:
+        return Voted(row, [])  # this very vote, whose transaction was believed to have failed
+    if row["state"] not in OPEN_STATES or rows.overdue(row, now):
+        return _too_late(connection, row, me, vote, rows.closed(row), now=now)
+    if token is not None and (
+        part is None or part["ticket_id"] != row["id"] or part["state"] != "held" or part["lease_until"] <= now
+    ):
+        return _too_late(connection, row, me, vote, claims.stale(row), now=now)
+    if token is not None and part is not None and part["reviewer"] != me.id:
+        raise TicketHeld(f"the claim of ticket {row['id']} is another person's", guard=row["guard"], policy="review")
+    if token is None:
+        claims.check(connection, row, me, now)
+        token = part["token"] if part is not None and part["state"] == "held" and part["lease_until"] > now else None
+        if token is None:
+            token = claims.new_token()
+            claims.take(connection, row, me, now, until=now + _LEASE, token=token)
+    said = {"verdict": vote.verdict, "value": vote.value, "reason": vote.reason, "note": vote.note, "voted": now}
+    counted = connection.execute(_vote.values(state="voted", **said), {"held": token, "now": now}).rowcount
+    if not counted:
+        return _too_late(connection, row, me, vote, claims.stale(row), now=now)
+    events = _settled(connection, row, me, vote, now)
+    return Voted(rows.again(connection, row), events)
+
+
+def _own(connection: Connection, row: Row, me: Actor) -> RowMapping | None:
+    mine = select(claim).where(claim.c.ticket_id == row["id"], claim.c.reviewer == me.id)
+    return connection.execute(mine).mappings().first()
+
+
+def _settled(connection: Connection, row: RowMapping, me: Actor, vote: Vote, now: float) -> list[tell.Event]:
+    """See what the votes so far come to; return what to tell the ledger."""
+    voted = row["voted"] + 1
+    alone = row["reviewers"] == 1 or row["state"] == "adjudicate"
+    if alone:
+        agreed = vote if vote.verdict != "unsure" else None
+    elif voted < row["reviewers"]:
+        others = row["reviewers"] - voted
+        connection.execute(_count.values(voted=voted, **_places(connection, row, others)), {"of": row["id"]})
+        changes.tell(connection)
+        return [_told(connection, row, me, vote, now, state="pending")]
+    else:
+        agreed = _common(connection, row)
+    if agreed is None:
+        return [_told(connection, row, me, vote, now, state="adjudicate"), *_to_another(connection, row, voted, now)]
+    connection.execute(_count.values(voted=voted), {"of": row["id"]})
+    rows.end(connection, row, "decided", now, actor=me, **agreed._asdict())
+    if agreed.value is not None:
+        rows.put_label(connection, row, agreed.value, now, reason=agreed.reason, actor=me)
+    return [_told(connection, row, me, agreed, now, state="decided")]
+
+
+def _places(connection: Connection, row: Row, others: int) -> dict[str, Any]:
+    """Return since when the places that are left can be claimed, and the state that this makes."""
+    held = select(claim.c.lease_until).where(claim.c.ticket_id == row["id"], claim.c.state == "held", claim.c.slot.is_not(None))
+    ends = list(connection.execute(held).scalars())
+    free_at = min(ends) if len(ends) >= others else 0.0
+    return {"free_at": free_at, "state": "claimed" if free_at else "pending"}
+
+
+def _common(connection: Connection, row: Row) -> Vote | None:
+    """Return the vote that all cast, None where they differ or somebody was unsure."""
+    votes = list(connection.execute(_votes, {"of": row["id"]}).mappings())
+    first = votes[0]
+    same = all(each["value"] == first["value"] and each["verdict"] == first["verdict"] for each in votes)
+    return Vote(first["verdict"], first["value"]) if same and first["verdict"] != "unsure" else None
+
+
+def _to_another(connection: Connection, row: Row, voted: int, now: float) -> list[tell.Event]:
+    """Let one more person decide: a senior, if anybody is."""
+    role = people.SENIOR if people.anybody_is(connection, people.SENIOR) else row["role"]
+    changed = {"state": "adjudicate", "reviewers": voted + 1, "voted": voted, "free_at": 0.0, "role": role}
+    connection.execute(_count.values(**changed), {"of": row["id"]})
+    rows.note_step(connection, row["id"], "adjudicate", "adjudicate", now)
+    changes.tell(connection)
+    return [tell.note(connection, "ticket", row["guard"], rows.facts(row, "adjudicate", None), now)]
+
+
+def _told(connection: Connection, row: Row, me: Actor, vote: Vote, now: float, *, state: str) -> tell.Event:
+    fields = rows.facts(row, state, me) | {"verdict": vote.verdict}
+    if vote.reason is not None:
+        fields["cause"] = vote.reason
+    return tell.note(connection, "decision", row["guard"], fields, now)
+
+
+def _too_late(connection: Connection, row: RowMapping, me: Actor, vote: Vote, problem: GuardrailError, *, now: float) -> Voted:
+    """Keep what a person wrote for a ticket that does not take it any more: with the ticket, and as a label."""
+    rows.note_step(connection, row["id"], "late", row["state"], now, actor=me, **vote._asdict())
+    if vote.value is not None and row["state"] == "expired":
+        rows.put_label(connection, row, vote.value, now, source="late", reason=vote.reason, actor=me)
+    return Voted(row, [], problem)
