@@ -55,7 +55,7 @@ def test_the_whole_way(url, tmp_path, home):
     done = run("audit", "verify")
     assert done.exit_code == 5
     assert "guardrail store migrate" in done.output
-    assert "revision 0002" in run("store", "migrate").output
+    assert "revision 0004" in run("store", "migrate").output
     assert "already" in run("store", "migrate").output
     predict(1)
     assert guardrail.flush(5)

@@ -113,7 +113,7 @@ def test_cells_run_again_leave_nothing_double(execute, cells):
 def test_the_whole_notebook_can_be_run_again_in_the_same_kernel(execute, cells):
     """As by "run all": the same tickets, none twice, and the decided case is answered by the person at once."""
     code = [cell for cell in cells.values() if cell.cell_type == "code"]
-    count = nbformat.v4.new_code_cell("print(len(queue.find('notebook-desk', state='all', limit=None)))")
+    count = nbformat.v4.new_code_cell("print(len(review.find('notebook-desk', state='all', limit=None)))")
     made = execute([*code, count, *map(again, code), again(count)])
     before, after = (int(printed(made[at])) for at in (len(code), -1))
     assert before == after > 10

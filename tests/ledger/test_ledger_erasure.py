@@ -498,7 +498,7 @@ def test_what_somebody_keeps_in_the_log_of_the_store_is_told(loans, home, monkey
     flush()
     reader_of_store = sqlite3.connect(home / "store.db", isolation_level=None)
     reader_of_store.execute("BEGIN")
-    reader_of_store.execute("SELECT count(*) FROM ticket").fetchone()
+    reader_of_store.execute("SELECT count(*) FROM guardrail_ticket").fetchone()
     done = ledger.erase(ID)
     assert any("log of the store" in each for each in done.undone)
     assert holding(NAME) == {"store.db-wal"}

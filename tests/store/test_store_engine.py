@@ -20,16 +20,17 @@ from guardrail import settings
 from guardrail.store import engine, file_lock, forks
 from guardrail.store.changes import Changes
 from guardrail.store.engine import StoreError
-from guardrail.store.tables import SCHEMA, meta
+from guardrail.store.schema import HEAD, TABLE
+from guardrail.store.tables import untold
 
 WAIT = 20.0
 ADD = """
 import sys
 from sqlalchemy import insert
 from guardrail.store import engine
-from guardrail.store.tables import meta
+from guardrail.store.tables import untold
 def add(name):
-    engine.result(engine.write(lambda connection: connection.execute(insert(meta).values(name=name, value="")) and None))
+    engine.result(engine.write(lambda connection: connection.execute(insert(untold).values(id=name, at=0.0, kind="x", fields="")) and None))
 """
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -38,14 +39,14 @@ def add(name: str) -> Callable[[Connection], None]:
     """Return a piece of work that keeps a name."""
 
     def work(connection: Connection) -> None:
-        connection.execute(insert(meta).values(name=name, value=""))
+        connection.execute(insert(untold).values(id=name, at=0.0, kind="x", fields=""))
 
     return work
 
 
 def names() -> set[str]:
     """Return the names that are kept."""
-    return set(engine.read(lambda connection: connection.execute(select(meta.c.name)).scalars().all())) - {"schema"}
+    return set(engine.read(lambda connection: connection.execute(select(untold.c.id)).scalars().all()))
 
 
 def run(start: Start, program: str, *arguments: str) -> str:
@@ -67,18 +68,20 @@ assert "sqlalchemy" not in sys.modules and threading.active_count() == 1 and not
     subprocess.run([sys.executable, "-c", program], check=True, timeout=WAIT)  # noqa: S603 - our own program
 
 
-def test_a_newer_store_is_refused_and_left_alone(home: Path) -> None:
-    """A store of a later version is neither read nor written, and the error says what to do."""
+def test_the_store_of_the_next_release_serves_this_one_too(home: Path) -> None:
+    """What a later release adds is left alone, and its number stays: a rollback never stops a service."""
     engine.warm()
     engine.finish(WAIT)
     with sqlite3.connect(home / "store.db") as connection:
-        connection.execute("UPDATE meta SET value = ?", (str(SCHEMA + 1),))
+        connection.execute(f"UPDATE {TABLE} SET version_num = '9999'")
+        connection.execute("ALTER TABLE guardrail_desk ADD COLUMN later TEXT")
     connection.close()
-    for use in (lambda: engine.result(engine.write(add("a"))), names):
-        with pytest.raises(StoreError, match="newer guardrail-sdk.*upgrade guardrail-sdk"):
-            use()
+    assert HEAD < "9999"
+    engine.result(engine.write(add("a")))
+    assert names() == {"a"}
+    engine.finish(WAIT)
     with sqlite3.connect(home / "store.db") as connection:
-        assert connection.execute("SELECT name FROM meta").fetchall() == [("schema",)]
+        assert connection.execute(f"SELECT version_num FROM {TABLE}").fetchall() == [("9999",)]
     connection.close()
 
 
@@ -112,12 +115,12 @@ def test_a_store_removed_under_a_running_process_is_made_anew(home: Path) -> Non
 
 def test_at_exit_everything_is_in_the_one_file(home: Path, start: Start) -> None:
     """A process that ends, even with a watcher at work, leaves a file that can be copied."""
-    program = ADD + "from guardrail.store.changes import Changes\nadd('a')\nchanges = Changes()\nchanges.any()"
+    program = ADD + "from guardrail.store.changes import Changes\nadd('a')\nchanges = Changes()\nchanges.wait(0)\nchanges.wait(0)"
     run(start, program)
     copy = home / "copy.db"
     copy.write_bytes((home / "store.db").read_bytes())
     with contextlib.closing(sqlite3.connect(copy)) as connection:
-        assert ("a",) in connection.execute("SELECT name FROM meta").fetchall()
+        assert ("a",) in connection.execute("SELECT id FROM guardrail_untold").fetchall()
 
 
 def test_another_home_is_another_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +168,7 @@ def test_a_process_killed_while_it_writes_holds_nobody_up(start: Start) -> None:
         + """
 import time
 def work(connection):
-    connection.execute(insert(meta).values(name="half", value=""))
+    connection.execute(insert(untold).values(id="half", at=0.0, kind="x", fields=""))
     print("inside", flush=True)
     time.sleep(60)
 engine.write(work).result()
@@ -184,13 +187,13 @@ def test_changes_of_other_processes_are_seen_and_nothing_else(start: Start) -> N
     """The watcher's question is answered with yes once per change, whoever made it."""
     engine.result(engine.write(add("a")))
     changes = Changes()
-    assert [changes.any(), changes.any()] == [True, False]
+    assert [changes.wait(0), changes.wait(0)] == [True, False]
     engine.result(engine.write(add("b")))
-    assert [changes.any(), changes.any()] == [True, False]
+    assert [changes.wait(0), changes.wait(0)] == [True, False]
     run(start, ADD + "add('c')")
-    assert [changes.any(), changes.any()] == [True, False]
+    assert [changes.wait(0), changes.wait(0)] == [True, False]
     names()
-    assert changes.any() is False
+    assert changes.wait(0) is False
     changes.close()
 
 
@@ -259,7 +262,7 @@ def test_an_event_loop_goes_on_while_the_store_is_locked(home: Path) -> None:
                 ticks += 1
             with pytest.raises(StoreError, match="not free"):
                 await waiting
-        assert await engine.result_later(engine.read_later(lambda connection: connection.execute(select(meta)).first()))
+        assert await engine.result_later(engine.read_later(lambda connection: connection.execute(select(untold)).all())) == [])
         return ticks
 
     assert asyncio.run(main()) >= 3

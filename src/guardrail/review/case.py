@@ -263,6 +263,12 @@ class Answer:
         raise Refused(why, guard=self.guard, policy="review", decision_id=self.decision_id, hint=hint)
 
 
+def standing(row: Mapping[Any, Any], now: float) -> State:
+    """Return a ticket's state: one whose leases have ended is pending again, whatever was written last."""
+    state: State = row["state"]
+    return "pending" if state == "claimed" and row["free_at"] <= now else state
+
+
 def new_id() -> str:
     """Return a new UUIDv7 (RFC 9562, section 5.7): ordered by time, random at its end."""
     millis = int(clock.wall() * 1000) & (1 << 48) - 1

@@ -17,7 +17,8 @@ from guardrail.errors import AccessDenied
 from guardrail.review import people, rows
 from guardrail.review.case import Actor, Row, StaleClaim, TicketHeld, from_text, to_text
 from guardrail.review.people import Reviewer
-from guardrail.store.tables import OPEN_STATES, claim, is_open, ticket
+from guardrail.store.states import OPEN_STATES
+from guardrail.store.tables import claim, is_open, ticket
 
 _OVER: Final = ("voted", "declined")  # a part that the same person does not take up again
 _mine = select(claim).where(claim.c.ticket_id == bindparam("of"), claim.c.reviewer == bindparam("me"))

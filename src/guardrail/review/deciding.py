@@ -11,7 +11,7 @@ from guardrail.call import MISSING
 from guardrail.errors import ConfigError
 from guardrail.review import claims, desk, rows, sweeper, tell, upkeep, votes
 from guardrail.review import reasons as codes
-from guardrail.review.case import Actor, Verdict, moment, plain, says_something
+from guardrail.review.case import Actor, Verdict, moment, plain, says_something, standing
 from guardrail.review.dossier import Details
 from guardrail.review.judge import judged
 from guardrail.review.ticket import Ticket
@@ -163,7 +163,7 @@ def decline(token: str, reason: str, note: str | None = None) -> None:
         part, row = claims.leave(connection, token, now, "declined")
         who = Actor(part["reviewer"], part["known_by"])
         text = None if note is None else plain(note)
-        rows.note_step(connection, row["id"], "declined", rows.standing(row, now), now, actor=who, reason=why, note=text)
+        rows.note_step(connection, row["id"], "declined", standing(row, now), now, actor=who, reason=why, note=text)
 
     engine.result(engine.write(leave))
 
@@ -258,7 +258,7 @@ def reassign(ticket_id: str, *, to: str | None = None, reason: str, actor: Actor
             claims.take(connection, row, new, now, until=now + LEASE, token=token)
             case = desk.whole(connection, rows.again(connection, row))
             made = Claim(case, token, moment(now + LEASE), new)
-        rows.note_step(connection, row["id"], "reassigned", rows.standing(row, now), now, actor=who, note=why)
+        rows.note_step(connection, row["id"], "reassigned", standing(row, now), now, actor=who, note=why)
         changes.tell(connection)
         fields = rows.facts(row, "reassigned", who) | {"cause": why}
         if new is not None:

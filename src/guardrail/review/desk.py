@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from guardrail import clock
 from guardrail.errors import ConfigError
 from guardrail.review import rows, spool, time_passes, upkeep
-from guardrail.review.case import Answer, Row, State, TicketNotFound, plain
+from guardrail.review.case import Answer, Row, State, TicketNotFound, plain, standing
 from guardrail.review.dossier import Details
 from guardrail.review.ticket import Ticket
 from guardrail.store import engine
 from guardrail.store.engine import StoreError
-from guardrail.store.tables import OPEN_STATES
+from guardrail.store.states import OPEN_STATES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -148,7 +148,7 @@ def state(ticket_id: str) -> State:
             return "pending"
         raise
     if row is not None:
-        return rows.standing(row, engine.now())
+        return standing(row, engine.now())
     if spool.holds(ticket_id):
         return "pending"
     raise rows.missing(ticket_id)

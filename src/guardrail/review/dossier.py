@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from guardrail.review.case import Actor, Kind, OnExpiry, Row, State, Verdict, for_people, from_text, moment
-from guardrail.review.rows import standing
+from guardrail.review.case import Actor, Kind, OnExpiry, Row, State, Verdict, for_people, from_text, moment, standing
 from guardrail.review.ticket import Ticket
-from guardrail.store.tables import ENDED, OPEN_STATES
+from guardrail.store.states import ENDED, OPEN_STATES
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from guardrail.review import rows, spool, tell, upkeep
 from guardrail.review.case import Actor, Row, from_text, to_text
 from guardrail.review.personal import ERASED, GONE, KEY, SUBJECT
 from guardrail.store import engine, file_lock
-from guardrail.store.tables import OPEN_STATES, claim, label, step, ticket
+from guardrail.store.states import OPEN_STATES
+from guardrail.store.tables import claim, label, step, ticket
 
 _AT_ONCE: Final = 400
 _CLOSE_SECONDS: Final = 5.0

@@ -1,5 +1,7 @@
-"""Who reviews, and what they may. A role is a control: who is not named here has none. A skill is only for handing out cases:
-who is not named here may know anything, and whoever asks for a certain case gets it.
+"""Who reviews, and what they may.
+
+A role is a control: who is not named here has none. A skill is only for handing out cases: who is not named here may know
+anything, and whoever asks for a certain case gets it.
 """
 
 from __future__ import annotations

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
 from guardrail.review import callbacks, tell
-from guardrail.review.case import Actor, Answer, Row, State, TicketClosed, TicketNotFound, for_people, moment, new_id, plain
+from guardrail.review.case import Actor, Answer, Row, TicketClosed, TicketNotFound, for_people, moment, new_id, plain
 from guardrail.store import changes
-from guardrail.store.tables import ENDED, OPEN_STATES, claim, is_closed, is_open, label, step, ticket, twin, was_decided
+from guardrail.store.states import ENDED, OPEN_STATES
+from guardrail.store.tables import claim, is_closed, is_open, label, step, ticket, twin, was_decided
 
 # The statements that calls wait for are built once: building them costs more than running them.
 _insert = plain_insert(ticket)
@@ -351,9 +352,3 @@ def _fitting(
 
 def _open_one(connection: Connection, key: bytes) -> RowMapping | None:
     return connection.execute(_open_of_key, {"key": key}).mappings().first()
-
-
-def standing(row: Mapping[Any, Any], now: float) -> State:
-    """Return a ticket's state: one whose leases have ended is pending again, whatever was written last."""
-    state: State = row["state"]
-    return "pending" if state == "claimed" and row["free_at"] <= now else state

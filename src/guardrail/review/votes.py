@@ -10,7 +10,8 @@ from guardrail.errors import GuardrailError
 from guardrail.review import claims, people, rows, tell
 from guardrail.review.case import Actor, Row, TicketHeld
 from guardrail.store import changes
-from guardrail.store.tables import OPEN_STATES, claim, ticket
+from guardrail.store.states import OPEN_STATES
+from guardrail.store.tables import claim, ticket
 
 _LEASE: Final = 60.0  # seconds, of a claim that is taken and voted on in one go
 _vote = update(claim).where(claim.c.token == bindparam("held"), claim.c.state == "held", claim.c.lease_until > bindparam("now"))

@@ -37,11 +37,12 @@ class Hours(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def hours(words: str) -> Hours | None:
+def hours(words: str, where: str = "working_hours") -> Hours | None:
     """Return the working hours that a setting spells, None for around the clock.
 
     Args:
         words: "24x7", or days, times and a time zone, as "mon-fri 09:00-17:00 Europe/Berlin". Without a zone it is UTC.
+        where: What an error calls them.
 
     Raises:
         ConfigError: It spells none.
@@ -52,15 +53,15 @@ def hours(words: str) -> Hours | None:
         return None
     found = _SHAPE.fullmatch(words.strip())
     if found is None:
-        raise ConfigError("working_hours are not days and times", hint=_PLEASE)
+        raise ConfigError(f"{where}: these are not days and times", hint=_PLEASE)
     try:
         begins, ends = time.fromisoformat(found["from"]), time.fromisoformat(found["to"])
         zone = ZoneInfo(found["zone"] or "UTC")
     except (ValueError, ZoneInfoNotFoundError, OSError):
-        raise ConfigError("working_hours name no time or no time zone that exists", hint=_PLEASE) from None
+        raise ConfigError(f"{where}: there is no such time or time zone", hint=_PLEASE) from None
     if ends <= begins:
-        raise ConfigError("working_hours end before they begin", hint=_PLEASE)
-    return Hours(_days(found["days"].lower()), begins, ends, zone)
+        raise ConfigError(f"{where}: they end before they begin", hint=_PLEASE)
+    return Hours(_days(found["days"].lower(), where), begins, ends, zone)
 
 
 def working_hours(value: object, where: str) -> str:
@@ -70,7 +71,7 @@ def working_hours(value: object, where: str) -> str:
         ConfigError: It does not.
     """
     words = text(value, where)
-    hours(words)
+    hours(words, where)
     return words
 
 
@@ -101,12 +102,12 @@ def _at(day: date, moment: time, zone: ZoneInfo) -> float:
     return datetime.combine(day, moment, zone).timestamp()
 
 
-def _days(words: str) -> frozenset[int]:
+def _days(words: str, where: str) -> frozenset[int]:
     found: set[int] = set()
     for part in words.split(","):
         first, hyphen, last = part.partition("-")
         if first not in _DAYS or (hyphen and last not in _DAYS):
-            raise ConfigError("working_hours name a day that is none", hint=_PLEASE)
+            raise ConfigError(f"{where}: there is no such day", hint=_PLEASE)
         begin, end = _DAYS.index(first), _DAYS.index(last or first)
         found.update(range(begin, end + 1) if begin <= end else (*range(begin, 7), *range(end + 1)))
     return frozenset(found)

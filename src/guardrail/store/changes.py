@@ -37,6 +37,7 @@ class Changes:
         if self._seen is None or isinstance(self._seen, _Server) != engine.shared():
             self.close()
             self._seen = _Server() if engine.shared() else _File()
+            self._seen.wait(0.0)
             return True
         return self._seen.wait(seconds)
 

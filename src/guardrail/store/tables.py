@@ -25,9 +25,6 @@ from sqlalchemy import (
     text,
 )
 
-OPEN_STATES: Final = ("pending", "claimed", "adjudicate")  # a person may still answer
-ENDED: Final = ("decided", "expired", "cancelled")
-
 # Spelled out as the indexes below spell it: SQLite uses a partial index only where it sees the same words.
 is_open: Final = text("guardrail_ticket.state IN ('pending', 'claimed', 'adjudicate')")
 is_closed: Final = text("guardrail_ticket.state NOT IN ('pending', 'claimed', 'adjudicate')")
