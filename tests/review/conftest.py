@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from guardrail import clock
+from guardrail import clock, settings
 from guardrail.review import filing, upkeep
 from guardrail.review.case import Case
+from guardrail.store.migrate import migrate
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Events = Callable[[], list[dict[str, Any]]]
@@ -43,6 +44,18 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     made = Wall()
     monkeypatch.setattr(clock, "wall", made)
     return made
+
+
+@pytest.fixture(params=["embedded", "postgres"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The queue in a file, and in PostgreSQL; returns which. What waits for the ledger is written as ever."""
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_server").database()
+        migrate(url)
+        monkeypatch.setenv("GUARDRAIL_DATABASE_URL", url)
+        monkeypatch.setenv("GUARDRAIL_SERVICE", "tests")
+        settings.reset()
+    return str(request.param)
 
 
 @pytest.fixture
