@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from guardrail import clock, settings
-from guardrail.review import filing, upkeep
+from guardrail import clock, ledger, settings
+from guardrail.review import filing, sweeper, upkeep
 from guardrail.review.case import Case
+from guardrail.store import engine
 from guardrail.store.migrate import migrate
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -43,6 +44,8 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     """A wall clock that stands still until the test moves it."""
     made = Wall()
     monkeypatch.setattr(clock, "wall", made)
+    monkeypatch.setattr(engine, "now", made)  # a server has a clock of its own
+    monkeypatch.setattr(sweeper, "ensure", lambda: None)  # only the test does what the clock it sets asks for
     return made
 
 
@@ -59,15 +62,9 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 @pytest.fixture
-def events(home: Path) -> Events:
-    """Return what the ledger on disk says of tickets and labels, oldest first."""
-
-    def read() -> list[dict[str, Any]]:
-        lines = [line for file in sorted(home.glob("ledger/**/*.jsonl")) for line in file.read_text().splitlines()]
-        found = [json.loads(line) for line in lines]
-        return [each for each in found if each["event"] in ("ticket", "decision", "feedback")]
-
-    return read
+def events() -> Events:
+    """Return what the ledger says of tickets and labels, oldest first."""
+    return lambda: list(ledger.read(event=["ticket", "decision", "feedback"]))
 
 
 def make_case(key: object = 1, **fields: Any) -> Case:
@@ -97,7 +94,7 @@ def case() -> Callable[..., Case]:
 PROGRAM = """
 import sys, time
 from guardrail import review as queue
-from guardrail.review import filing, upkeep
+from guardrail.review import filing, sweeper, upkeep
 from guardrail.review.case import Case
 def case(key, **fields):
     usual = dict(queue="loans", guard="credit", version="1", key=repr(key).encode(), decision_id=f"decision-{key}",
