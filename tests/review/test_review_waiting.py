@@ -19,8 +19,6 @@ from guardrail.review import watch
 from guardrail.review.case import Case, TicketNotFound
 from guardrail.store import engine, file_lock
 
-
-
 WAIT = 20.0
 Make = Callable[..., Case]
 Start = Callable[..., "subprocess.Popen[str]"]

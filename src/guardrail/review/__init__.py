@@ -23,27 +23,30 @@ if TYPE_CHECKING:
     from guardrail.review.figures import stats
     from guardrail.review.health import check
     from guardrail.review.named import Queue, queue
+    from guardrail.review.triggers import always, below, failed, outside, rule, sample
     from guardrail.review.upkeep import catch_up, expire_due, tick
 
 _ELSEWHERE: Final = {
-    name: module
+    name: f"guardrail.{module}"
     for module, names in {
-        "case": ("StaleClaim", "TicketHeld"),
-        "deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
-        "desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
-        "dossier": ("Details",),
-        "figures": ("stats",),
-        "health": ("check",),
-        "named": ("Queue", "queue"),
-        "upkeep": ("catch_up", "expire_due", "tick"),
+        "review.case": ("StaleClaim", "TicketHeld"),
+        "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
+        "review.desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
+        "review.dossier": ("Details",),
+        "review.figures": ("stats",),
+        "review.health": ("check",),
+        "review.named": ("Queue", "queue"),
+        "review.triggers": ("always", "below", "failed", "outside", "rule", "sample"),
+        "review.upkeep": ("catch_up", "expire_due", "tick"),
     }.items()
     for name in names
 }
 
 __all__ = [
     "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "Details", "Queue", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
-    "TicketNotFound", "answer_for", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "extend", "find", "get", "listing", "open_count", "people", "put", "queue", "reassign", "release", "resolve", "signal",
+    "TicketNotFound", "always", "answer_for", "below", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
+    "expire_due", "extend", "failed", "find", "get", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "resolve",
+    "rule", "sample", "signal",
     "state", "stats", "tick",
 ]  # fmt: skip
 
@@ -52,7 +55,7 @@ def __getattr__(name: str) -> Any:
     if name == "people":
         found: Any = importlib.import_module("guardrail.review.people")
     elif name in _ELSEWHERE:
-        found = getattr(importlib.import_module(f"guardrail.review.{_ELSEWHERE[name]}"), name)
+        found = getattr(importlib.import_module(_ELSEWHERE[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found

@@ -182,7 +182,7 @@ def take(
     given = insert.on_conflict_do_update(
         index_elements=["ticket_id", "reviewer"], set_=anew, where=over & claim.c.state.not_in(_OVER)
     )
-    if not connection.execute(given, part).rowcount:
+    if connection.execute(given.returning(claim.c.token), part).first() is None:
         raise _held(row, f"{me.id} has a part in ticket {row['id']} already", "another person must take it")
     ends = [until, *(ends for _, ends in taken.values())]
     _settle(connection, row, 0.0 if len(free) > 1 else min(ends), row["state"])
