@@ -1,7 +1,7 @@
 """Cases that a person decides: the durable queue, its tickets, the spool that stands in for it, and the labels.
 
-All its verbs in one place, `guardrail.review.queue("loans")` among them. What people use is loaded when it is first asked
-for, since it loads SQLAlchemy.
+All its verbs in one place, `guardrail.review.queue("loans")` among them. Each is loaded when it is first asked for, since most of
+them load SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -9,35 +9,36 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-from guardrail.review.case import Actor, Answer, Case, TicketClosed, TicketNotFound
-from guardrail.review.filing import ANSWER, PUT, answer_for, put
-from guardrail.review.ticket import Ticket
-from guardrail.review.watch import signal
-
 if TYPE_CHECKING:
     from guardrail.review import people
-    from guardrail.review.case import StaleClaim, TicketHeld
+    from guardrail.review.case import Actor, Answer, Case, StaleClaim, TicketClosed, TicketHeld, TicketNotFound
     from guardrail.review.deciding import Claim, cancel, claim, decide, decline, extend, reassign, release
     from guardrail.review.desk import count, details, ending, find, get, listing, open_count, resolve, state
     from guardrail.review.dossier import Details
     from guardrail.review.figures import stats
+    from guardrail.review.filing import ANSWER, PUT, answer_for, put
     from guardrail.review.health import check
     from guardrail.review.named import Queue, queue
+    from guardrail.review.ticket import Ticket
     from guardrail.review.triggers import always, below, failed, outside, rule, sample
     from guardrail.review.upkeep import catch_up, expire_due, tick
+    from guardrail.review.watch import signal
 
 _ELSEWHERE: Final = {
     name: f"guardrail.{module}"
     for module, names in {
-        "review.case": ("StaleClaim", "TicketHeld"),
+        "review.case": ("Actor", "Answer", "Case", "StaleClaim", "TicketClosed", "TicketHeld", "TicketNotFound"),
         "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
         "review.desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
         "review.dossier": ("Details",),
         "review.figures": ("stats",),
+        "review.filing": ("ANSWER", "PUT", "answer_for", "put"),
         "review.health": ("check",),
         "review.named": ("Queue", "queue"),
+        "review.ticket": ("Ticket",),
         "review.triggers": ("always", "below", "failed", "outside", "rule", "sample"),
         "review.upkeep": ("catch_up", "expire_due", "tick"),
+        "review.watch": ("signal",),
     }.items()
     for name in names
 }
