@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from guardrail.review import people
-    from guardrail.review.case import Actor, Answer, Case, StaleClaim, TicketClosed, TicketHeld, TicketNotFound
+    from guardrail.review.appeals import reply
+    from guardrail.review.case import Actor, Answer, Case, DecisionNotFound, StaleClaim, TicketClosed, TicketHeld, TicketNotFound
     from guardrail.review.deciding import Claim, cancel, claim, decide, decline, extend, reassign, release
     from guardrail.review.desk import count, details, ending, find, get, listing, open_count, resolve, state
     from guardrail.review.dossier import Details
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 _ELSEWHERE: Final = {
     name: f"guardrail.{module}"
     for module, names in {
-        "review.case": ("Actor", "Answer", "Case", "StaleClaim", "TicketClosed", "TicketHeld", "TicketNotFound"),
+        "review.appeals": ("reply",),
+        "review.case": (
+            "Actor",
+            "Answer",
+            "Case",
+            "DecisionNotFound",
+            "StaleClaim",
+            "TicketClosed",
+            "TicketHeld",
+            "TicketNotFound",
+        ),
         "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
         "review.desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
         "review.dossier": ("Details",),
@@ -44,9 +55,9 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "Details", "Queue", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "DecisionNotFound", "Details", "Queue", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "extend", "failed", "find", "get", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "resolve",
+    "expire_due", "extend", "failed", "find", "get", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "reply", "resolve",
     "rule", "sample", "signal",
     "state", "stats", "tick",
 ]  # fmt: skip
