@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from guardrail import clock
 from guardrail.errors import ConfigError
-
-UNBOUND: Final = "0"  # the version of a threshold that no model's version was named for
+from guardrail.interval import UNBOUND
 
 
 class Point(NamedTuple):

@@ -17,6 +17,7 @@ from guardrail.review.watch import signal
 if TYPE_CHECKING:
     from guardrail.review import people
     from guardrail.review.case import StaleClaim, TicketHeld
+    from guardrail.review.conformal import Interval, Intervals, intervals
     from guardrail.review.deciding import Claim, cancel, claim, decide, decline, extend, reassign, release
     from guardrail.review.desk import count, details, ending, find, get, listing, open_count, resolve, state
     from guardrail.review.dossier import Details
@@ -29,6 +30,7 @@ _ELSEWHERE: Final = {
     name: module
     for module, names in {
         "case": ("StaleClaim", "TicketHeld"),
+        "conformal": ("Interval", "Intervals", "intervals"),
         "deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
         "desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
         "dossier": ("Details",),
@@ -41,9 +43,9 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "Details", "Queue", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "Details", "Interval", "Intervals", "Queue", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "answer_for", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "extend", "find", "get", "listing", "open_count", "people", "put", "queue", "reassign", "release", "resolve", "signal",
+    "expire_due", "extend", "find", "get", "intervals", "listing", "open_count", "people", "put", "queue", "reassign", "release", "resolve", "signal",
     "state", "stats", "tick",
 ]  # fmt: skip
 
