@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from guardrail.review.health import check
     from guardrail.review.named import Queue, queue
     from guardrail.review.upkeep import catch_up, expire_due, tick
+    from guardrail.review.worth import Scores, scores
 
 _ELSEWHERE: Final = {
     name: module
@@ -37,15 +38,16 @@ _ELSEWHERE: Final = {
         "figures": ("stats",),
         "health": ("check",),
         "named": ("Queue", "queue"),
+        "worth": ("Scores", "scores"),
         "upkeep": ("catch_up", "expire_due", "tick"),
     }.items()
     for name in names
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "Details", "Interval", "Intervals", "Queue", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "answer_for", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "extend", "find", "get", "intervals", "listing", "open_count", "people", "put", "queue", "reassign", "release", "resolve", "signal",
+    "expire_due", "extend", "find", "get", "intervals", "listing", "open_count", "people", "put", "queue", "reassign", "release", "resolve", "scores", "signal",
     "state", "stats", "tick",
 ]  # fmt: skip
 

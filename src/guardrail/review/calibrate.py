@@ -17,6 +17,7 @@ from guardrail import clock
 from guardrail.errors import ConfigError
 from guardrail.interval import UNBOUND
 from guardrail.review.given import labelled
+from guardrail.review.worth import scored
 from guardrail.threshold import NoThreshold, Point, Threshold
 
 _GRID: Final = 200  # thresholds that are looked at: quantiles of the confidence, without regard to the labels
@@ -135,7 +136,7 @@ def _result(  # noqa: PLR0917 - what stands in a threshold
     return Threshold(
         found.at_least, max_error=max_error, delta=delta, coverage=accepted / found.labels,
         coverage_interval=interval(accepted, found.labels), labels=found.labels, version=version, expires=until, data=digest,
-        groups=groups, points=tuple(found.points),
+        groups=groups, points=tuple(found.points), scores=scored(found.sure, found.wrong),
     )  # fmt: skip
 
 
@@ -143,16 +144,17 @@ def _none(found: _Found, max_error: float, delta: float, groups: dict[str, Thres
     fewest: float = _START * math.log(delta) / math.log1p(-max_error) * max(1, len(groups))
     if not found.enough:
         half = math.ceil(fewest / 0.5)  # as if a half were sure enough
-        return NoThreshold(found.labels, max(half, found.labels + 1), "there are too few labels to certify anything")
+        return _empty(found, max(half, found.labels + 1), "there are too few labels to certify anything")
     seen = [point for point in found.points if point.accepted >= _SEEN and not _too_often(point, max_error)]
     if not seen:
-        return NoThreshold(
-            found.labels, 0, "even where the model is surest, too many answers are wrong: more of the same would not help"
-        )
-    needed = min(_labels_for(point, found.labels, max_error, delta) for point in seen)
-    return NoThreshold(
-        found.labels, min(_MOST_LABELS, max(math.ceil(needed), found.labels + 1)), "the labels do not certify any threshold yet"
-    )
+        return _empty(found, 0, "even where the model is surest, too many answers are wrong: more of the same would not help")
+    needed = math.ceil(min(_labels_for(point, found.labels, max_error, delta) for point in seen))
+    needed = min(_MOST_LABELS, max(needed, found.labels + 1))
+    return _empty(found, needed, "the labels do not certify any threshold yet")
+
+
+def _empty(found: _Found, needed: int, reason: str) -> NoThreshold:
+    return NoThreshold(found.labels, needed, reason, points=tuple(found.points), scores=scored(found.sure, found.wrong))
 
 
 def _too_often(point: Point, max_error: float) -> bool:
