@@ -43,6 +43,7 @@ PUBLIC = [
     "GuardrailError",
     "InvalidInput",
     "InvalidOutput",
+    "Level",
     "Limit",
     "LimitExceeded",
     "ModeName",

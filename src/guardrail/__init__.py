@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from guardrail.policies.fallback import Fallback, last_good
     from guardrail.policies.limit import Limit
     from guardrail.policies.retry import Retry
-    from guardrail.policies.review import Review, Trigger
+    from guardrail.policies.review import Level, Review, Trigger
     from guardrail.review.calibrate import calibrate
     from guardrail.review.ticket import Ticket
     from guardrail.spec import UNSET, ModeName, Options
@@ -91,7 +91,7 @@ _HOMES = {
     "policies.fallback": ("Fallback", "last_good"),
     "policies.limit": ("Limit",),
     "policies.retry": ("Retry",),
-    "policies.review": ("Review", "Trigger"),
+    "policies.review": ("Level", "Review", "Trigger"),
     "threshold": ("NoThreshold", "Threshold"),
     "review.calibrate": ("calibrate",),
     "review.ticket": ("Ticket",),
@@ -107,7 +107,7 @@ __all__ = [
     "PII", "UNSET", "AccessDenied", "AllowNaN", "AssumptionBroken", "Audit", "AuditUnavailable", "Batch", "Breaker",
     "Budget", "BudgetExceeded", "BusinessId", "Cache", "CircuitOpen", "Confidence", "ConfigError", "Decision",
     "Decorator", "Deferred", "Duration", "Fallback", "Guard", "GuardrailError", "InvalidInput", "InvalidOutput",
-    "Limit", "LimitExceeded", "ModeName", "NoThreshold", "NotApproved", "Options", "Outcome", "Owner", "PartialBatch", "Prediction",
+    "Level", "Limit", "LimitExceeded", "ModeName", "NoThreshold", "NotApproved", "Options", "Outcome", "Owner", "PartialBatch", "Prediction",
     "Principal", "Refused", "Retry", "Review", "ReviewUnavailable", "Rows", "Secret", "Stage", "Stopped", "Subject",
     "Threshold", "Ticket", "Trigger", "acting_as", "audited", "batch", "budgeted", "cached", "calibrate", "check_deadline", "circuit_broken",
     "confident", "configure", "decide", "feedback", "flush", "guard_of", "guarded", "last_decision", "last_good",

@@ -16,6 +16,7 @@ from guardrail.call import Call
 from guardrail.compiler_shared import caching_of
 from guardrail.decision import Prediction
 from guardrail.drivers import asynchronous, hand_off, streams, watchdog
+from guardrail.errors import ConfigError
 from guardrail.plan import Facts, Plan
 from guardrail.policies.annotations import ANY, Check, check_for, resolve
 from guardrail.policies.answers import keeper, nothing
@@ -300,7 +301,15 @@ class Assembly:
             if memory is None:
                 memory = self.guard.parts["memory"] = Memory(Rows(MEMORY_ROWS, MEMORY_BYTES))
             keepers.append(memory.keep)
-        return Gate(bar, fallback, memory, review)
+        if review is not None and review.callback is not None and settings.current().callback_secret is None:
+            raise ConfigError(
+                "Review(callback=...) is signed, and there is no key for it", guard=self.guard.name, policy="review",
+                hint="set GUARDRAIL_CALLBACK_SECRET (or …_FILE): whsec_ and base64 of 24 to 64 random bytes",
+            )  # fmt: skip
+        judge = None
+        if "return" in self.checks and not self.stream:
+            judge = Output(self.checks["return"]).judge
+        return Gate(bar, fallback, memory, review, judge=judge)
 
     def _caching(self, keepers: list[Callable[[Call], None]]) -> list[Any]:
         option = self.get("cache")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from guardrail import clock
-from guardrail.review import filing, upkeep
+from guardrail import clock, ledger, settings
+from guardrail.review import filing, sweeper, upkeep
 from guardrail.review.case import Case
+from guardrail.store import engine
+from guardrail.store.migrate import migrate
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Events = Callable[[], list[dict[str, Any]]]
@@ -42,19 +42,27 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     """A wall clock that stands still until the test moves it."""
     made = Wall()
     monkeypatch.setattr(clock, "wall", made)
+    monkeypatch.setattr(engine, "now", made)  # a server has a clock of its own
+    monkeypatch.setattr(sweeper, "ensure", lambda: None)  # only the test does what the clock it sets asks for
     return made
 
 
+@pytest.fixture(params=["embedded", "postgres"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The queue in a file, and in PostgreSQL; returns which. What waits for the ledger is written as ever."""
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_server").database()
+        migrate(url)
+        monkeypatch.setenv("GUARDRAIL_DATABASE_URL", url)
+        monkeypatch.setenv("GUARDRAIL_SERVICE", "tests")
+        settings.reset()
+    return str(request.param)
+
+
 @pytest.fixture
-def events(home: Path) -> Events:
-    """Return what the ledger on disk says of tickets and labels, oldest first."""
-
-    def read() -> list[dict[str, Any]]:
-        lines = [line for file in sorted(home.glob("ledger/**/*.jsonl")) for line in file.read_text().splitlines()]
-        found = [json.loads(line) for line in lines]
-        return [each for each in found if each["event"] in ("ticket", "decision", "feedback")]
-
-    return read
+def events() -> Events:
+    """Return what the ledger says of tickets and labels, oldest first."""
+    return lambda: list(ledger.read(event=["ticket", "decision", "feedback"]))
 
 
 def make_case(key: object = 1, **fields: Any) -> Case:
@@ -84,7 +92,7 @@ def case() -> Callable[..., Case]:
 PROGRAM = """
 import sys, time
 from guardrail import review as queue
-from guardrail.review import filing, upkeep
+from guardrail.review import filing, sweeper, upkeep
 from guardrail.review.case import Case
 def case(key, **fields):
     usual = dict(queue="loans", guard="credit", version="1", key=repr(key).encode(), decision_id=f"decision-{key}",

@@ -39,6 +39,7 @@ def until(condition: Callable[[], bool]) -> bool:
     return False
 
 
+@pytest.mark.usefixtures("store")
 def test_a_decision_in_another_process_wakes_a_thread(case: Make, start: Start) -> None:
     """`wait` returns what the person answered elsewhere."""
     ticket = queue.put(case())
@@ -51,6 +52,7 @@ def test_a_decision_in_another_process_wakes_a_thread(case: Make, start: Start) 
     assert got == ["no"]
 
 
+@pytest.mark.usefixtures("store")
 def test_a_decision_in_another_process_wakes_an_event_loop(case: Make, start: Start) -> None:
     """`await` holds no thread: many tasks wait at once, each for its own ticket, some for the same one."""
     threads = threading.active_count()
@@ -70,6 +72,7 @@ def test_a_decision_in_another_process_wakes_an_event_loop(case: Make, start: St
     assert asyncio.run(main()) == ["yes"] * 20 + ["no"] * 20 + ["yes"] * 20
 
 
+@pytest.mark.usefixtures("store")
 def test_waiting_is_bounded_and_the_ticket_stays(case: Make) -> None:
     """When the time is up, `wait` raises Deferred with the ticket; a person may still answer."""
     ticket = queue.put(case())
@@ -82,6 +85,7 @@ def test_waiting_is_bounded_and_the_ticket_stays(case: Make) -> None:
     assert ticket.wait(0) == "no"
 
 
+@pytest.mark.usefixtures("store")
 def test_what_is_decided_already_is_returned_at_once(case: Make) -> None:
     """Neither a thread nor a task waits for a decision that is there."""
     ticket = queue.put(case())
@@ -95,6 +99,7 @@ def test_what_is_decided_already_is_returned_at_once(case: Make) -> None:
 
 
 @pytest.mark.parametrize("how", ["reject", "cancel", "expire"])
+@pytest.mark.usefixtures("store")
 def test_no_answer_is_an_error_not_a_value(case: Make, wall: Any, how: str) -> None:
     """Rejected, cancelled and expired tickets raise; the model's own answer is never handed out in their place."""
     ticket = queue.put(case(due=wall.now + 60, on_expiry="provisional"))
@@ -115,6 +120,7 @@ def test_no_answer_is_an_error_not_a_value(case: Make, wall: Any, how: str) -> N
         assert caught.value.policy == "review"
 
 
+@pytest.mark.usefixtures("store")
 def test_a_waiter_that_goes_away_leaves_the_ticket_open(case: Make) -> None:
     """Cancelling a task, or a future, cancels no ticket, and no other waiter."""
     ticket = queue.put(case())
@@ -137,6 +143,7 @@ def test_a_waiter_that_goes_away_leaves_the_ticket_open(case: Make) -> None:
     assert other.result(WAIT).value == "no"
 
 
+@pytest.mark.usefixtures("store")
 def test_the_watcher_ends_when_nobody_waits_and_begins_again(case: Make) -> None:
     """A future that nobody holds is dropped, and the thread with the last of them."""
     ticket = queue.put(case())
@@ -150,6 +157,7 @@ def test_the_watcher_ends_when_nobody_waits_and_begins_again(case: Make) -> None
     assert signal.result(WAIT).value == "no"
 
 
+@pytest.mark.usefixtures("store")
 def test_waiting_for_no_ticket_is_an_error(case: Make) -> None:
     """An id that the store does not know raises, and does not wait for ever."""
     queue.put(case())
@@ -157,6 +165,7 @@ def test_waiting_for_no_ticket_is_an_error(case: Make) -> None:
         watch.signal("0193-none").result(WAIT)
 
 
+@pytest.mark.usefixtures("store")
 def test_a_forked_child_waits_on_its_own(case: Make) -> None:
     """The parent's watcher is not in the child; the child starts one."""
     ticket = queue.put(case())
@@ -175,6 +184,7 @@ def test_a_forked_child_waits_on_its_own(case: Make) -> None:
     assert signal.result(WAIT).value == "no"
 
 
+@pytest.mark.usefixtures("store")
 def test_the_ports_work_with_and_without_an_event_loop(case: Make) -> None:
     """`now` blocks, `later` awaits; both put the same ticket and find the same answer."""
     first = queue.PUT.now(case(business_id="loan-17"))

@@ -262,7 +262,7 @@ def test_an_event_loop_goes_on_while_the_store_is_locked(home: Path) -> None:
                 ticks += 1
             with pytest.raises(StoreError, match="not free"):
                 await waiting
-        assert await engine.result_later(engine.read_later(lambda connection: connection.execute(select(untold)).all())) == [])
+        assert await engine.result_later(engine.read_later(lambda connection: connection.execute(select(untold)).all())) == []
         return ticks
 
     assert asyncio.run(main()) >= 3

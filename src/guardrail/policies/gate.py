@@ -5,6 +5,7 @@ The one table of how a call ends (see `docs/endings.md`) is `trigger_of` and `Ga
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from guardrail import clock, notices, settings
@@ -26,11 +27,17 @@ from guardrail.errors import (
     ReviewUnavailable,
     Stopped,
 )
+from guardrail.policies.answer_schema import schema_of
 from guardrail.policies.bar import Bar
 from guardrail.policies.deferral import NOT_YET, STILL_OPEN, UNANSWERED, deferred, inherited_end
 from guardrail.policies.fallback import Fallback, Memory, climb
 from guardrail.policies.review import Review, accepted
+from guardrail.review.triggers import Fired, Seen, draw, judged
 
+NOTHING: Final = Fired()
+TOLD: Final = {"trigger": "a condition of the review holds", "trigger_failed": "a condition of the review failed itself"}
+_LOOKED: Final = tuple(TOLD)  # why a case goes to people though nothing is wrong with the answer
+BESIDE: Final = ("low", *_LOOKED)  # filed even where the caller gets the fallback
 SHARE: Final = 0.2  # of an inherited budget, kept for the fallback where a person is waited for first
 _FINAL: Final = (AccessDenied, NotApproved, AuditUnavailable, ReviewUnavailable, ConfigError, Deferred)
 
@@ -55,6 +62,7 @@ class Gate:
 
     Args:
         bar: What an answer must reach, None where every one may go out.
+        judge: Raises InvalidOutput for what the function must not return; None where it may return anything.
         fallback: What the caller gets instead.
         memory: The latest good answers, where the fallback wants them.
         review: Which cases go to people.
@@ -66,12 +74,16 @@ class Gate:
         fallback: Fallback | None,
         memory: Memory | None,
         review: Review | None,
+        *,
+        judge: Callable[[Any], None] | None = None,
     ) -> None:
         self.bar = bar
         self.rungs = () if fallback is None else fallback.rungs
         self.memory = memory
         self.review = review
-        self.on = frozenset(() if review is None else review.on)
+        self.judge = judge
+        self.looks = review is not None and bool(review.triggers or review.sample)
+        self.on = frozenset(() if review is None else (*review.on, *_LOOKED))
         # on_expiry="fallback": who waits for a person gets the fallback when the wait was in vain, and not before.
         self.people_first = review is not None and review.wait is not None and review.on_expiry == "fallback"
 
@@ -90,11 +102,50 @@ class Gate:
         error = call.error
         if error is None:
             bar = self.bar
-            return None if bar is None or bar.passes(call.confidence, call.result) else self.recover(call, "low")
+            if bar is None or bar.passes(call.confidence, call.result):
+                return self._look(call) if self.looks else None
+            return self.recover(call, "low")
         trigger = trigger_of(error)
-        if trigger is None or trigger == "invalid" or not (self.rungs or trigger in self.on):
+        if trigger is None or trigger == "invalid":
             return None
+        if not (self.rungs or trigger in self.on):
+            fired = self.fired(call) if self.looks else NOTHING
+            return None if fired.reason is None else self.recover(call, fired.reason)
         return self.recover(call, trigger)
+
+    def _look(self, call: Call) -> Asks | None:
+        """Let a sure answer pass unless a condition wants a person to see it; some are filed for a later check."""
+        fired = self.fired(call)
+        if fired.reason is not None:
+            return self.recover(call, fired.reason)
+        self.audit(call)
+        return None
+
+    def fired(self, call: Call) -> Fired:
+        """Return which conditions hold for a call. One that fails itself is said, and sends the case to people."""
+        review = self.review
+        if review is None or not review.triggers:
+            return NOTHING
+        answer = call.result if call.error is None else MISSING
+        seen = Seen(call.args, call.kwargs, answer, call.confidence, call.error)
+        fired = judged(review.triggers, seen, lambda: drawn(call, "trigger"))
+        if fired.problem is not None:
+            notices.say("trigger", f"a trigger raised {type(fired.problem).__name__}: a person decides", guard=call.plan.name)
+        return fired
+
+    def audit(self, call: Call) -> None:
+        """File a sure answer for a later check if it is drawn; whatever becomes of that, the answer goes out."""
+        review = self.review
+        if review is None or not review.sample or drawn(call, "audit") >= review.sample:
+            return
+        from guardrail.review.filing import put_beside  # noqa: PLC0415 - the store is loaded by the first case that needs it
+
+        try:
+            put_beside(make_case(call, review, "audit", call.result, Fired(inclusion=review.sample)))
+        except Exception as problem:  # noqa: BLE001 - a check is no part of the answer
+            notices.say(
+                "review-audit", f"an answer could not be filed for a check: {type(problem).__name__}", guard=call.plan.name
+            )
 
     def recover(self, call: Call, trigger: str) -> Asks:
         """Take the call to the fallback, to a person, or back to the caller."""
@@ -103,6 +154,8 @@ class Gate:
         review = self.review if trigger in self.on else None
         if trigger == "low" and self.bar is not None:
             call.reasons = (*call.reasons, self.bar.why_low(call.confidence, call.result))
+        elif trigger in _LOOKED:
+            call.reasons = (*call.reasons, TOLD[trigger])
         provisional = MISSING if error is not None else call.result
         rungs = self.rungs if trigger != "invalid" else ()
         ticket: Any = None
@@ -114,7 +167,7 @@ class Gate:
                 ticket, ended = yield from self._ask_first(call, review, trigger, provisional)
                 if ended is None:
                     return None
-            elif trigger == "low" and review is not None:
+            elif trigger in BESIDE and review is not None:
                 ticket = yield from self._file_beside(call, review, trigger, provisional)
             if (yield from climb(call, rungs, self.memory)):
                 predicts = isinstance(provisional, Prediction) or call.plan.returns_prediction
@@ -173,7 +226,8 @@ class Gate:
     def _file(self, call: Call, review: Review, trigger: str, provisional: Any) -> Steps:
         from guardrail import review as queue  # noqa: PLC0415 - the store is loaded by the first case that needs it
 
-        case = make_case(call, review, trigger, None if provisional is MISSING else provisional)
+        fired = self.fired(call) if self.looks else NOTHING
+        case = make_case(call, review, trigger, None if provisional is MISSING else provisional, fired)
         ticket = yield Do(queue.PUT, case)
         call.ticket = ticket
         return ticket
@@ -247,6 +301,14 @@ class Gate:
             value = accepted(answer.value, mine)
         if call.plan.returns_prediction and not isinstance(value, Prediction):
             value = Prediction(value, 1.0, ("a person decided",))
+        if answer.verdict != "accept" and self.judge is not None:
+            try:
+                self.judge(value.value if isinstance(value, Prediction) and call.plan.returns_prediction else value)
+            except InvalidOutput as problem:
+                raise InvalidOutput(
+                    f"what a person answered does not fit what the function returns: {problem.args[0]}",
+                    policy="review", hint="see `guardrail review show`; Review(answer=...) makes of a choice what the function returns",
+                ) from None  # fmt: skip
         call.result = value
         call.error = None
         call.outcome = "human"
@@ -303,8 +365,32 @@ class _Known:
         return {personal.SEALED: field}
 
 
-def make_case(call: Call, review: Review, trigger: str, provisional: Any) -> Any:
+def drawn(call: Call, about: str) -> float:
+    """Return the number in [0, 1) that a call's question draws; the same question always draws the same.
+
+    A question that has no exact key draws by its decision's id.
+    """
+    from guardrail.ledger.keys import digest_key  # noqa: PLC0415 - for those who draw
+
+    global _secret  # noqa: PLW0603 - read once
+    if _secret is None:
+        _secret = digest_key()
+    question = call.snapshot if isinstance(call.snapshot, bytes) else call.id.encode()
+    return draw(_secret, f"{about}|{call.plan.name}|{call.plan.version}", question)
+
+
+_secret: bytes | None = None
+
+
+def make_case(call: Call, review: Review, trigger: str, provisional: Any, fired: Fired = NOTHING) -> Any:
     """Return the case for a person: the arguments as people read them, and what the model thought.
+
+    Args:
+        call: The call that is deferred.
+        review: The guard's option.
+        trigger: Why, in the words of `Review(on=...)`, or "trigger", "trigger_failed" or "audit".
+        provisional: The function's own answer, None where there is none.
+        fired: The conditions that hold.
 
     Raises:
         ConfigError: The arguments cannot be shown; names `Review(show=...)`.
@@ -358,7 +444,14 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any) -> Any
         priority=review.priority,
         skills=review.skills,
         owner=review.owner,
-        due=None if review.sla is None else after(engine.now(), review.sla, settings.current().working_hours),
+        due=None if review.takes is None else after(engine.now(), review.takes, settings.current().working_hours),
         on_expiry=review.on_expiry,
         actor=None if who is None else {"id": who[0].id, "known_by": "asserted"},
+        kind="audit" if trigger == "audit" else "case",
+        triggers=({"name": trigger, "version": "1"}, *fired.triggers) if trigger not in _LOOKED else fired.triggers,
+        inclusion=fired.inclusion if trigger in ("audit", "trigger") else 1.0,
+        answers=schema_of(review, plan.snapshot.returns),
+        reviewers=review.reviewers,
+        levels=tuple({"role": level.role, "within": level.within, "notify": list(level.notify)} for level in review.levels),
+        callback=review.callback,
     )

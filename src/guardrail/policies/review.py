@@ -9,11 +9,40 @@ from guardrail import clock
 from guardrail.decision import Prediction
 from guardrail.errors import ConfigError
 from guardrail.policies.options import Frozen
+from guardrail.review.triggers import Trigger as Condition
 
 TRIGGERS: Final = ("low", "invalid", "failed", "late", "open", "stopped")
 ON_EXPIRY: Final = ("hold", "reject", "fallback", "provisional")
 
+_MOST_REVIEWERS: Final = 16
+
 Trigger = Literal["low", "invalid", "failed", "late", "open", "stopped"]
+
+
+class Level(Frozen):
+    """One step of an escalation.
+
+    Args:
+        role: Who may decide at it; `guardrail review people set NAME --role ROLE` gives people roles.
+        within: How long the case stays at this level, in working hours. What is still open then goes to the next level.
+        notify: Names of sinks that are told when the case comes to this level, and reminded at 50 % and 80 % of its time.
+
+    Raises:
+        ConfigError: A value is of the wrong type.
+    """
+
+    __slots__ = ("notify", "role", "within")
+
+    role: str
+    within: float
+    notify: tuple[str, ...]
+
+    def __init__(self, role: str, *, within: clock.Duration, notify: Sequence[str] = ()) -> None:
+        if not isinstance(role, str) or not role.strip():
+            raise ConfigError("a level has a role", hint='write Level("senior", within="1h")')
+        if isinstance(notify, str) or not all(isinstance(name, str) for name in notify):
+            raise ConfigError("Level(notify=...) is a list of names of sinks", hint='write notify=["pager"]')
+        self._set(role=role.strip(), within=clock.seconds(within, "within of the level"), notify=tuple(notify))
 
 
 class Review(Frozen):
@@ -23,7 +52,8 @@ class Review(Frozen):
         queue: Name of the queue.
         on: Which endings go to people: "low" (confidence), "invalid" (input), "failed", "late", "open" (breaker or limit),
             "stopped" (kill switch).
-        triggers: Composable conditions; in a later release.
+        triggers: Conditions that send a sure answer to people too: `guardrail.review.below(0.9)`, `outside`, `rule`, `failed`,
+            `always`, `sample`, joined by `|`, `&` and `~`. One that fails itself sends the case to people.
         show: What the reviewer sees: names of arguments, or a callable on the arguments. All arguments by default.
         choices: The only answers allowed.
         guide: What the reviewer must follow, as text or a link.
@@ -32,26 +62,28 @@ class Review(Frozen):
         owner: Who is told about the queue.
         priority: Higher comes first.
         skills: What a reviewer must know.
-        reviewers: How many distinct people; more than one in a later release.
-        sample: Share of sure answers that people check all the same; in a later release.
+        reviewers: How many distinct people must answer. If they differ, one more decides.
+        sample: Share of sure answers that people check afterwards: the caller has the answer, and the case waits beside it.
         sla: How soon an answer is due.
-        levels: Escalation; in a later release.
+        levels: Whom an open case goes to in turn: `Level("clerk", within="15m"), Level("senior", within="1h", notify=["pager"])`.
         on_expiry: What happens when nobody answered in time: "hold" the ticket open, "reject" it, let the caller's wait end
             in the "fallback" (which then waits for the person too), or in the "provisional" answer (only if you say so here).
         wait: How long a call waits for the person, outside its own budget but inside an inherited one.
         reuse: How long a person's answer also answers the next deferred call of the same business id.
-        callback: A webhook; in a later release.
+        callback: An https URL that is told how a case ended, signed as Standard Webhooks has it; see `callback_secret`.
 
     Raises:
-        ConfigError: A value is unknown or of the wrong type, or belongs to a later release.
+        ConfigError: A value is unknown or of the wrong type.
     """
 
     __slots__ = (
-        "answer", "choices", "guide", "on", "on_expiry", "owner", "priority", "queue", "reuse", "show", "skills", "sla", "wait",
+        "answer", "callback", "choices", "guide", "levels", "on", "on_expiry", "owner", "priority", "queue", "reuse", "reviewers", "sample",
+        "show", "skills", "sla", "triggers", "wait",
     )  # fmt: skip
 
     queue: str
     on: tuple[Trigger, ...]
+    triggers: tuple[Condition, ...]
     show: tuple[str, ...] | Callable[..., Any] | None
     choices: tuple[Any, ...] | None
     guide: str | None
@@ -59,17 +91,21 @@ class Review(Frozen):
     owner: str | None
     priority: int
     skills: tuple[str, ...]
+    reviewers: int
+    sample: float
     sla: float | None
+    levels: tuple[Level, ...]
     on_expiry: Literal["hold", "reject", "fallback", "provisional"]
     wait: float | None
     reuse: float | None
+    callback: str | None
 
     def __init__(
         self,
         queue: str = "default",
         *,
         on: Sequence[Trigger] = ("low",),
-        triggers: Sequence[Any] = (),
+        triggers: Sequence[Condition] = (),
         show: Sequence[str] | Callable[..., Any] | None = None,
         choices: Sequence[Any] | None = None,
         guide: str | None = None,
@@ -80,18 +116,12 @@ class Review(Frozen):
         reviewers: int = 1,
         sample: float = 0.0,
         sla: clock.Duration | None = None,
-        levels: Sequence[Any] = (),
+        levels: Sequence[Level] = (),
         on_expiry: Literal["hold", "reject", "fallback", "provisional"] = "hold",
         wait: clock.Duration | None = None,
         reuse: clock.Duration | None = None,
         callback: str | None = None,
     ) -> None:
-        for name, later in (
-            ("triggers", bool(triggers)), ("reviewers", reviewers != 1), ("sample", sample != 0), ("levels", bool(levels)),
-            ("callback", callback is not None),
-        ):  # fmt: skip
-            if later:
-                raise ConfigError(f"Review({name}=...) is not in this release", hint=f"leave {name} out")
         if not isinstance(queue, str) or not queue:
             raise ConfigError("a review queue needs a name", hint='write review="loans"')
         on = (on,) if isinstance(on, str) else tuple(on)  # type: ignore[assignment]
@@ -100,8 +130,20 @@ class Review(Frozen):
             raise ConfigError("Review(on=...) is unknown or empty", hint=f"choose from {', '.join(map(repr, TRIGGERS))}")
         if on_expiry not in ON_EXPIRY:
             raise ConfigError("Review(on_expiry=...) is unknown", hint=f"choose from {', '.join(map(repr, ON_EXPIRY))}")
-        if on_expiry != "hold" and sla is None:
+        if on_expiry != "hold" and sla is None and not levels:
             raise ConfigError("Review(on_expiry=...) without sla= never happens", hint='add sla="4h"')
+        if isinstance(triggers, Condition) or not all(isinstance(each, Condition) for each in triggers):
+            raise ConfigError("Review(triggers=...) is no list of conditions", hint="write triggers=[review.below(0.9)]")
+        if not all(isinstance(level, Level) for level in levels):
+            raise ConfigError("Review(levels=...) is no list of levels", hint='write levels=[Level("senior", within="1h")]')
+        if isinstance(reviewers, bool) or not isinstance(reviewers, int) or not 1 <= reviewers <= _MOST_REVIEWERS:
+            raise ConfigError(
+                f"Review(reviewers=...) must be a whole number from 1 to {_MOST_REVIEWERS}", hint="write reviewers=2"
+            )
+        if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0.0 <= sample <= 1.0:
+            raise ConfigError("Review(sample=...) must be a share between 0 and 1", hint="write sample=0.02")
+        if callback is not None and (not isinstance(callback, str) or not callback.startswith("https://")):
+            raise ConfigError("Review(callback=...) must be an https URL", hint='write callback="https://…"')
         if isinstance(show, str):
             raise ConfigError("Review(show=...) is one text", hint='write a list: show=["income"]')
         if choices is not None and (isinstance(choices, str) or len(choices) == 0):
@@ -120,6 +162,11 @@ class Review(Frozen):
             owner=owner,
             priority=priority,
             skills=tuple(skills),
+            triggers=tuple(triggers),
+            reviewers=reviewers,
+            sample=float(sample),
+            levels=tuple(levels),
+            callback=callback,
             sla=None if sla is None else clock.seconds(sla, "sla of the review"),
             on_expiry=on_expiry,
             wait=None if wait is None else clock.seconds(wait, "wait of the review"),
@@ -134,6 +181,13 @@ class Review(Frozen):
         if not isinstance(option, str):
             raise ConfigError(f"review is of type {type(option).__name__}", hint='write review="loans" or Review("loans", ...)')
         return cls(option)
+
+    @property
+    def takes(self) -> float | None:
+        """How long people have in all, in seconds of working time; None for no limit."""
+        if self.sla is not None or self.on_expiry == "hold":
+            return self.sla
+        return sum(level.within for level in self.levels)
 
     def as_answer(self, choice: Any, provisional: Any) -> Any:
         """Return what the function would have returned, had it known the person's choice.

@@ -118,6 +118,8 @@ class Tabular:
             trouble[at] = trigger_of(error)
         self._judge(call, state, trouble)
         call.error = None
+        if job.gate.looks:
+            job.gate.look(call, state, trouble)
         if trouble:
             yield from job.gate.recover_rows(call, state, trouble)
         for at, error in state.errors.items():

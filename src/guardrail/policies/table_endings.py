@@ -16,7 +16,8 @@ from guardrail.decision import Prediction
 from guardrail.errors import ConfigError, InvalidOutput, ReviewUnavailable
 from guardrail.policies.deferral import STILL_OPEN, Unanswered, deferred
 from guardrail.policies.fallback import last_good
-from guardrail.policies.gate import Gate, make_case
+from guardrail.policies.gate import BESIDE, NOTHING, TOLD, Gate, make_case
+from guardrail.review.triggers import Fired
 
 if TYPE_CHECKING:
     from guardrail.plan import Plan
@@ -52,13 +53,35 @@ class RowsGate(Gate):
                 ended = yield from self._ask_rows_first(call, state, self.review, left, trouble)
                 left = [at for at in left if state.outcomes[at] is None]
             elif self.review is not None and "low" in self.on:
-                low = [at for at in left if trouble[at] == "low"]
+                low = [at for at in left if trouble[at] in BESIDE]
                 yield from self._file_rows(call, state, self.review, low, trouble, beside=True)
             yield from self._climb_rows(call, state, left)
         cases = [at for at, trigger in trouble.items() if state.outcomes[at] is None and (trigger in self.on or trigger == "low")]
         if cases:
             yield from self._review_rows(call, state, cases, trouble, ended)
         return None
+
+    def look(self, call: Call, state: State, trouble: dict[int, str | None]) -> None:
+        """Note as trouble what a condition wants a person to see; file for a later check what is drawn of the others."""
+        for at, row in zip(range(state.count), state.rows(range(state.count)), strict=True):
+            if trouble.get(at, "") in self.on or (at in state.errors and trouble.get(at) in (None, "invalid")):
+                continue
+            of_row = self.row_call(call, state, at, row)
+            answer = MISSING if at in state.errors else state.values[at]
+            reason = self._fired(of_row, answer).reason
+            if reason is not None:
+                trouble[at] = reason
+                state.remark(at, TOLD[reason])
+                if at not in state.errors:
+                    state.provisional[at] = state.values[at]
+                    state.values[at] = state.outcomes[at] = None
+            elif at not in state.errors and at not in trouble:
+                of_row.result = state.values[at]
+                self.audit(of_row)
+
+    def _fired(self, of_row: Call, answer: Any) -> Fired:
+        of_row.result = answer
+        return self.fired(of_row)
 
     def _ask_rows_first(
         self, call: Call, state: State, review: Review, left: Sequence[int], trouble: Mapping[int, str | None]
@@ -187,8 +210,10 @@ class RowsGate(Gate):
 
         cases = []
         for at, row in zip(places, state.rows(places), strict=True):
+            of_row = self.row_call(call, state, at, row)
             provisional = state.provisional.get(at)
-            cases.append(make_case(self.row_call(call, state, at, row), review, trouble[at] or "", provisional))
+            fired = self._fired(of_row, provisional) if self.looks else NOTHING
+            cases.append(make_case(of_row, review, trouble[at] or "", provisional, fired))
         filed = yield Do(PUT_MANY, cases)
         for at, found in zip(places, filed, strict=True):
             if not isinstance(found, ReviewUnavailable):

@@ -333,8 +333,8 @@ def says_something(text: object) -> bool:
 
 
 def plain(text: str) -> str:
-    """Return text that every store can hold: lone surrogates, which UTF-8 has no form for, are spelled out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return text that every store can hold: lone surrogates, which UTF-8 has no form for, and U+0000 are spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\x00", "\\x00")
 
 
 def moment(seconds: float) -> datetime:

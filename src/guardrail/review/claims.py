@@ -38,10 +38,17 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
-def next_for(connection: Connection, me: Actor, queue: str | None, now: float) -> RowMapping | None:
+def next_for(connection: Connection, me: Actor, queue: str | None, now: float, *, patient: bool = False) -> RowMapping | None:
     """Return the most urgent ticket that a person may claim now, locked; None where there is none.
 
     None is not yet "nothing to do": another transaction may just hold the only one that is left.
+
+    Args:
+        connection: Of the store.
+        me: The person.
+        queue: Only from this queue; None for all.
+        now: Seconds since the epoch.
+        patient: Whether to wait for other transactions, in place of leaving out what they hold.
     """
     who = people.of(connection, me.id)
     wanted: dict[str, Any] = {
@@ -51,12 +58,12 @@ def next_for(connection: Connection, me: Actor, queue: str | None, now: float) -
         wanted["skills"] = [*who.skills] or [""]
     if queue is not None:
         wanted["queue"] = queue
-    query = _next(connection.dialect.name, one_queue=queue is not None, skilled=who.skills is not None)
+    query = _next(connection.dialect.name, one_queue=queue is not None, skilled=who.skills is not None, patient=patient)
     return connection.execute(query, wanted).mappings().first()
 
 
 @cache
-def _next(dialect: str, *, one_queue: bool, skilled: bool) -> Select[Any]:
+def _next(dialect: str, *, one_queue: bool, skilled: bool, patient: bool) -> Select[Any]:
     """Return the query for the next ticket; built once, since building it costs more than running it."""
     skills: Any
     if dialect == "sqlite":
@@ -81,7 +88,7 @@ def _next(dialect: str, *, one_queue: bool, skilled: bool) -> Select[Any]:
         query = query.where(or_(ticket.c.skills == "[]", ~lacking))
     if one_queue:
         query = query.where(ticket.c.queue == bindparam("queue"))
-    return query.order_by(ticket.c.priority.desc(), ticket.c.id).limit(1).with_for_update(skip_locked=True, of=ticket)
+    return query.order_by(ticket.c.priority.desc(), ticket.c.id).limit(1).with_for_update(skip_locked=not patient, of=ticket)
 
 
 def check(connection: Connection, row: Row, me: Actor, now: float, *, over_another: bool = False) -> None:
@@ -133,16 +140,28 @@ def take(
     until: float,
     token: str,
     blind: bool = False,
+    again: bool = True,
     over_another: bool = False,
 ) -> None:
     """Give a person a part in a ticket, for as long as the lease; the ticket is locked, and the person may have it.
 
+    Args:
+        connection: Of the store.
+        row: The ticket.
+        me: The person.
+        now: Seconds since the epoch.
+        until: When the lease ends.
+        token: Of the claim.
+        blind: Whether the model's answer is hidden.
+        again: Whether a claim that the person holds already is made anew; else they are at work on it elsewhere.
+        over_another: Whether others lose their claims.
+
     Raises:
-        TicketHeld: All its places are taken.
+        TicketHeld: All its places are taken, or the person has had a part in it.
     """
     taken: dict[int, tuple[str, float]] = {}
     votes: set[int] = set()
-    if row["state"] != "pending" or row["voted"]:
+    if row["state"] != "pending" or row["reviewers"] > 1:
         connection.execute(_lost.values(state="released", slot=None), {"of": row["id"], "now": now})
         if over_another:
             others = update(claim).where(claim.c.ticket_id == row["id"], claim.c.state == "held", claim.c.reviewer != me.id)
@@ -158,8 +177,13 @@ def take(
         "lease_until": until, "state": "held", "blind": blind,
     }  # fmt: skip
     insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(claim)
-    again = {name: insert.excluded[name] for name in part if name not in ("ticket_id", "reviewer")}
-    connection.execute(insert.on_conflict_do_update(index_elements=["ticket_id", "reviewer"], set_=again), part)
+    anew = {name: insert.excluded[name] for name in part if name not in ("ticket_id", "reviewer")}
+    over = claim.c.state.in_(("released", "held")) if again else (claim.c.state == "released") | (claim.c.lease_until <= now)
+    given = insert.on_conflict_do_update(
+        index_elements=["ticket_id", "reviewer"], set_=anew, where=over & claim.c.state.not_in(_OVER)
+    )
+    if connection.execute(given.returning(claim.c.token), part).first() is None:
+        raise _held(row, f"{me.id} has a part in ticket {row['id']} already", "another person must take it")
     ends = [until, *(ends for _, ends in taken.values())]
     _settle(connection, row, 0.0 if len(free) > 1 else min(ends), row["state"])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import clock
@@ -11,7 +13,7 @@ from guardrail.call import MISSING
 from guardrail.errors import ConfigError
 from guardrail.review import claims, desk, rows, sweeper, tell, upkeep, votes
 from guardrail.review import reasons as codes
-from guardrail.review.case import Actor, Verdict, moment, plain, says_something, standing
+from guardrail.review.case import Actor, TicketHeld, Verdict, moment, plain, says_something, standing
 from guardrail.review.dossier import Details
 from guardrail.review.judge import judged
 from guardrail.review.ticket import Ticket
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 LEASE: Final = 600.0  # seconds
 _SHORTEST: Final = 5.0
 _LONGEST: Final = 86_400.0
-_TRIES: Final = 2  # what others hold for an instant is skipped: that nothing is left is believed at the second look
+_TRIES: Final = 6  # what others hold for an instant is left out: that nothing is left is believed when one has waited for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +87,32 @@ def claim(
     upkeep.catch_up_if_possible()
     token = claims.new_token()
 
-    def take(connection: Connection) -> Claim | None:
+    def take(connection: Connection, *, patient: bool) -> Claim | None:
         now = engine.now()
         if ticket_id is None:
-            row = claims.next_for(connection, who, None if queue is None else plain(queue), now)
+            row = claims.next_for(connection, who, None if queue is None else plain(queue), now, patient=patient)
             if row is None:
                 return None
         else:
             row = rows.answerable(rows.locked(connection, ticket_id), now)
             claims.check(connection, row, who, now, over_another=take_over)
         until = now + seconds
-        claims.take(connection, row, who, now, until=until, token=token, blind=blind, over_another=take_over)
+        again = ticket_id is not None
+        claims.take(connection, row, who, now, until=until, token=token, blind=blind, again=again, over_another=take_over)
         if take_over:
             rows.note_step(connection, row["id"], "reassigned", row["state"], now, actor=who)
         case = desk.whole(connection, rows.again(connection, row))
         return Claim(case.blind() if blind else case, token, moment(until), who, blind)
 
     found = None
-    if ticket_id is not None or engine.exists():
-        for _ in range(1 if ticket_id is not None else _TRIES):
-            found = engine.result(engine.write(take))
-            if found is not None:
-                break
+    if ticket_id is not None:
+        found = engine.result(engine.write(partial(take, patient=True)))
+    elif engine.exists():
+        for turn in range(_TRIES):
+            with contextlib.suppress(TicketHeld):  # another transaction was faster
+                found = engine.result(engine.write(partial(take, patient=turn % 2 == 1)))
+                if found is not None or not engine.shared():  # a file has one writer at a time, who sees everything
+                    break
     if queue is not None or found is not None:
         desk.opened(queue if queue is not None else found.ticket.queue)  # type: ignore[union-attr]  # one of both is there
     return found

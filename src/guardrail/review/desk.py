@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from guardrail import clock
 from guardrail.errors import ConfigError
 from guardrail.review import rows, spool, time_passes, upkeep
 from guardrail.review.case import Answer, Row, State, TicketNotFound, plain, standing
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 Wanted: TypeAlias = State | Literal["open", "all"]
 _STATES: Final = (*OPEN_STATES, "decided", "expired", "cancelled")
 _OPENED_SECONDS: Final = 60.0  # between two notes of the same process that somebody looked at a queue
-_opened: dict[str, float] = {}
+_opened: dict[tuple[object, str], float] = {}
 
 
 def get(ticket_id: str) -> Ticket:
@@ -168,10 +167,10 @@ def ending(ticket_id: str) -> Answer | None:
 
 def opened(queue: str) -> None:
     """Note that somebody looked at a queue; nobody waits for the note."""
-    now = clock.now()
-    if now - _opened.get(queue, float("-inf")) >= _OPENED_SECONDS and engine.exists():
-        _opened[queue] = now
-        engine.write(lambda connection: time_passes.mark(connection, plain(queue), opened=engine.now()))
+    now, place = engine.now(), (engine.where(), queue)
+    if now - _opened.get(place, float("-inf")) >= _OPENED_SECONDS and engine.exists():
+        _opened[place] = now
+        engine.write(lambda connection: time_passes.mark(connection, plain(queue), opened=now))
 
 
 def whole(connection: Connection, row: Row) -> Details:

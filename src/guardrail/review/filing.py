@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import notices
 from guardrail.errors import ReviewUnavailable
@@ -122,6 +122,29 @@ def _answered(connection: Connection, guard: str, business_id: str, since: float
 
 def _say_unread(guard: str, problem: StoreError) -> None:
     notices.say("review-answer", f"earlier answers of people could not be looked up: {problem}", guard=guard)
+
+
+def put_beside(case: Case) -> None:
+    """Open a ticket of which nobody waits to hear, off the caller's way; the spool takes it where the store does not."""
+    if case.slow:
+        _aside(lambda: put(case))
+        return
+    row = case.row()
+
+    def kept(done: Any) -> None:
+        problem = done.exception()
+        if problem is not None:
+            _aside(lambda: to_spool(row, problem))
+
+    engine.write(lambda connection: _put(connection, row)).add_done_callback(kept)
+
+
+def _aside(do: Callable[[], object]) -> None:
+    def done(future: Any) -> None:
+        if future.exception() is not None:
+            notices.say("review-audit", f"an answer could not be filed for a check: {type(future.exception()).__name__}")
+
+    engine.aside(do).add_done_callback(done)
 
 
 def watch_over(row: Row) -> None:

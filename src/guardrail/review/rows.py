@@ -74,8 +74,8 @@ def _insert_one(connection: Connection, row: Row) -> Row:
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - for those who have it
 
     while True:
-        done = connection.execute(postgresql.insert(ticket).on_conflict_do_nothing(), row)
-        if done.rowcount:
+        done = connection.execute(postgresql.insert(ticket).on_conflict_do_nothing().returning(ticket.c.id), row)
+        if done.first() is not None:
             return row
         there = _open_one(connection, row["key"]) or get(connection, row["id"])
         if there is not None:

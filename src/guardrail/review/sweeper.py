@@ -20,9 +20,20 @@ class _Sweeper:
         self.lock = threading.Lock()
         self.wake = threading.Event()
         self.thread: threading.Thread | None = None
+        self.stopped = False
+
+    def stop(self, seconds: float) -> bool:
+        """End after what is being done; the next case that is filed starts it again."""
+        with self.lock:
+            thread, self.stopped = self.thread, True
+        self.wake.set()
+        if thread is not None:
+            thread.join(seconds)
+        return thread is None or not thread.is_alive()
 
     def ensure(self) -> None:
         with self.lock:
+            self.stopped = False
             if self.thread is None:
                 lifecycle.arm()
                 self.thread = threading.Thread(target=self.serve, name="guardrail-review-sweeper", daemon=True)
@@ -37,6 +48,10 @@ class _Sweeper:
         while True:
             self.wake.wait(pause)
             self.wake.clear()
+            with self.lock:
+                if self.stopped:
+                    self.thread = None
+                    return
             try:
                 soonest = self.sweep()
             except Exception as problem:  # noqa: BLE001 - deadlines need this thread
@@ -76,4 +91,9 @@ def _afresh() -> None:
     _sweeper = _Sweeper()
 
 
+def _finish(seconds: float) -> bool:
+    return _sweeper.stop(seconds)
+
+
 lifecycle.after_fork(_afresh)
+lifecycle.at_exit(5, _finish)

@@ -33,6 +33,7 @@ __all__ = [
     "result_later",
     "shared",
     "warm",
+    "where",
     "write",
 ]
 
@@ -210,6 +211,11 @@ def shared() -> bool:
 def path() -> Path:
     """Return where the embedded store stands, or will: `store.db` in the home folder."""
     return settings.home(create=False) / "store.db"
+
+
+def where() -> object:
+    """Return what tells the present store from another; it hides what is secret."""
+    return _current().path
 
 
 def now() -> float:

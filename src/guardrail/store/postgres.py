@@ -5,9 +5,10 @@ Nothing here waits without end for a server that has gone, and nothing makes or 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from guardrail import clock
@@ -78,7 +79,7 @@ class SharedStore:
 
         for left in reversed(range(_TRIES)):
             try:
-                with forks.apart(), self._ready().connect() as connection:
+                with self._connected() as connection:
                     seen = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                     with seen.begin():
                         return fn(seen)
@@ -141,12 +142,24 @@ class SharedStore:
 
         for left in reversed(range(_TRIES)):
             try:
-                with forks.apart(), self._ready().connect() as connection, connection.begin():
+                with self._connected() as connection, connection.begin():
                     return fn(connection)
             except SQLAlchemyError as problem:
                 if not left or not isinstance(problem, DBAPIError) or not _passing(problem):
                     raise explained(problem) from None
         raise AssertionError
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with forks.apart():
+            made = self._ready()
+            pool = made.pool
+            try:
+                with made.connect() as connection:
+                    yield connection
+            finally:
+                if self._engine is not made:  # the store was closed meanwhile
+                    pool.dispose()
 
     def _ready(self) -> Engine:
         made = self._engine
@@ -184,8 +197,6 @@ class SharedStore:
         )  # fmt: skip
 
         def begin(raw: Any, _record: Any) -> None:
-            from sqlalchemy import Connection as _  # noqa: F401, PLC0415
-
             raw.execute("SELECT set_config('statement_timeout', '30s', false), set_config('lock_timeout', '10s', false)")
             raw.execute(
                 "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
