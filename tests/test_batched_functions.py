@@ -1070,7 +1070,7 @@ def test_observe_changes_nothing_and_counts_what_enforcing_would_have_done(home)
     result = batch(predict, frame)
     assert dict(result.counts) == {Outcome.answered: 1000}
     assert result[100].would == ("validate: refused (frame[100].income: Input should be greater than 0)",)
-    assert result[500].would == ("confidence: low (0.1 < 0.8)",)
+    assert result[500].would == ("confidence: low (confidence 0.1 is below 0.8)",)
     assert result[100].value == -2.0
     assert queue.count() == 0
     assert len(records(home, "row")) == 2000

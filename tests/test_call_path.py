@@ -426,7 +426,7 @@ def test_observe_changes_nothing_and_says_what_it_would_have_done():
     predict = guarded(predict, mode="observe", confidence=0.8, cache="1h", limit=1)
     assert predict("7").value == "no"
     assert seen == ["7"]
-    assert last_decision().would == ("confidence: deferred (0.3 < 0.8)",)
+    assert last_decision().would == ("confidence: deferred (confidence 0.3 is below 0.8)",)
     assert last_decision().ticket is None
     predict("seven")
     assert seen == ["7", "seven"]

@@ -20,6 +20,7 @@ from guardrail.errors import ConfigError
 from guardrail.plan import Facts, Plan
 from guardrail.policies.annotations import ANY, Check, check_for, resolve
 from guardrail.policies.answers import keeper, nothing
+from guardrail.policies.bar import Bar, bar_of
 from guardrail.policies.breaker import Breaking
 from guardrail.policies.budget import AttemptDeadline, Deadline
 from guardrail.policies.business_id import finder, subject_finder
@@ -176,16 +177,16 @@ class Assembly:
         self.checks = self._checks()
         self.snapshot = self._snapshot(Snapshot, guard.parts.get("annotations", {}), self.get("audit").business_id)
         confidence: Confidence | None = self.get("confidence")
-        at_least = None if confidence is None else confidence.at_least
-        review = self.get("review") or (Review() if at_least is not None else None)
+        bar = bar_of(confidence)
+        review = self.get("review") or (Review() if bar is not None else None)
         keepers: list[Callable[[Call], None]] = []
-        gate = self._gate(at_least, review, keepers)
+        gate = self._gate(bar, review, keepers)
         binding = self._binding()
         inside = self._inside()
         answer = self._answer(confidence)
         policies: list[Any] = []
         if mode == "observe":
-            policies.append(self._observe(binding, inside, answer, at_least, review))
+            policies.append(self._observe(binding, inside, answer, bar, review))
         else:
             if budget is not None:
                 policies.append(Deadline(budget, guard.name, gate is not None))
@@ -211,7 +212,7 @@ class Assembly:
             guard.instead or guard.fn, self.facts, policies, perform=perform, aside=aside, keepers=keepers, snapshot=self.snapshot,
             summarise=self._summarise(guard.parts["returns"]), caches=bool(self.get("cache")),
         )  # fmt: skip
-        plan.budget = budget
+        plan.budget, plan.bar = budget, bar
         return plan
 
     # ── arguments ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -290,9 +291,9 @@ class Assembly:
         return fallback is not None and last_good in fallback.rungs
 
     # ── endings ───────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _gate(self, at_least: float | None, review: Review | None, keepers: list[Callable[[Call], None]]) -> Gate | None:
+    def _gate(self, bar: Bar | None, review: Review | None, keepers: list[Callable[[Call], None]]) -> Gate | None:
         fallback = self.get("fallback")
-        if at_least is None and fallback is None and review is None:
+        if bar is None and fallback is None and review is None:
             return None
         memory = None
         if self._remembers():
@@ -300,7 +301,6 @@ class Assembly:
             if memory is None:
                 memory = self.guard.parts["memory"] = Memory(Rows(MEMORY_ROWS, MEMORY_BYTES))
             keepers.append(memory.keep)
-        confidence: Confidence | None = self.get("confidence")
         if review is not None and review.callback is not None and settings.current().callback_secret is None:
             raise ConfigError(
                 "Review(callback=...) is signed, and there is no key for it", guard=self.guard.name, policy="review",
@@ -309,7 +309,7 @@ class Assembly:
         judge = None
         if "return" in self.checks and not self.stream:
             judge = Output(self.checks["return"]).judge
-        return Gate(at_least, fallback, memory, review, None if confidence is None else confidence.expires, judge=judge)
+        return Gate(bar, fallback, memory, review, judge=judge)
 
     def _caching(self, keepers: list[Callable[[Call], None]]) -> list[Any]:
         option = self.get("cache")
@@ -355,7 +355,7 @@ class Assembly:
         return answer
 
     def _observe(
-        self, binding: list[Any], inside: list[tuple[str, Any]], answer: list[tuple[str, Any]], at_least: float | None,
+        self, binding: list[Any], inside: list[tuple[str, Any]], answer: list[tuple[str, Any]], bar: Bar | None,
         review: Review | None,
     ) -> Observe:  # fmt: skip
         return Observe(
@@ -365,7 +365,7 @@ class Assembly:
             counting=[policy for name, policy in inside if name == "breaker"],
             retry=next((policy for name, policy in inside if name == "retry"), None),
             budget=self.get("budget"),
-            at_least=at_least,
+            bar=bar,
             fallback=self.get("fallback"),
             review=review,
         )

@@ -11,6 +11,7 @@ from guardrail.outputs import item_type
 from guardrail.plan import Plan
 from guardrail.policies.annotations import Check, check_for
 from guardrail.policies.answers import nothing
+from guardrail.policies.bar import Bar, bar_of
 from guardrail.policies.budget import AttemptDeadline, Deadline
 from guardrail.policies.confidence import Confidence, Reading
 from guardrail.policies.explain import Explaining
@@ -35,10 +36,10 @@ class TableAssembly(Assembly):
         guard, budget, mode = self.guard, self.get("budget"), self.facts.mode
         self.checks = self._checks()
         confidence: Confidence | None = self.get("confidence")
-        at_least = None if confidence is None else confidence.at_least
+        bar = bar_of(confidence)
         fallback = self.get("fallback")
-        review = self.get("review") or (Review() if at_least is not None else None)
-        job = self._job(confidence, review)
+        review = self.get("review") or (Review() if bar is not None else None)
+        job = self._job(confidence, bar, review)
         binding, inside = self._binding(), self._inside()
         policies: list[Any] = []
         if mode == "observe":
@@ -48,7 +49,7 @@ class TableAssembly(Assembly):
                 counting=[policy for name, policy in inside if name == "breaker"],
                 retry=next((policy for name, policy in inside if name == "retry"), None),
                 budget=budget,
-                at_least=at_least,
+                bar=bar,
                 fallback=fallback,
                 review=review,
             )
@@ -56,7 +57,7 @@ class TableAssembly(Assembly):
             policies.append(observe)
         else:
             if budget is not None:
-                policies.append(Deadline(budget, guard.name, bool(at_least is not None or fallback or review)))
+                policies.append(Deadline(budget, guard.name, bool(bar is not None or fallback or review)))
             policies += map(Leniently, binding) if mode == "killed" else binding
             policies += [Tabular(job), AllAnswered()]
             if mode == "killed":
@@ -72,10 +73,10 @@ class TableAssembly(Assembly):
             guard.instead or guard.fn, self.facts, policies, perform=perform, aside=aside, snapshot=job.snapshot,
             summarise=nothing,  # the answers stand in the records of the rows
         )  # fmt: skip
-        plan.budget = budget
+        plan.budget, plan.bar = budget, bar
         return plan
 
-    def _job(self, confidence: Confidence | None, review: Review | None) -> Job:
+    def _job(self, confidence: Confidence | None, bar: Bar | None, review: Review | None) -> Job:
         guard, mode = self.guard, self.facts.mode
         place = place_of(guard.shape, guard.name)
         annotations = dict(guard.parts.get("annotations", {}))
@@ -97,15 +98,8 @@ class TableAssembly(Assembly):
             snapshot=snapshot,
             summarise=self._summarise(item or returns),
         )
-        at_least = None if confidence is None else confidence.at_least
-        known = self._gate(at_least, review, [])
-        gate = RowsGate(
-            at_least,
-            self.get("fallback"),
-            None if known is None else known.memory,
-            review,
-            None if confidence is None else confidence.expires,
-        )
+        known = self._gate(bar, review, [])
+        gate = RowsGate(bar, self.get("fallback"), None if known is None else known.memory, review)
         gate.plan, gate.place = plan, place
         whole, output = self._outputs(item, predicts=predicts)
         return Job(
@@ -119,7 +113,7 @@ class TableAssembly(Assembly):
             gate=gate,
             caching=None if mode in ("killed", "observe") else self._row_cache(),
             confidence=None if confidence is None else Reading(confidence).read,
-            own_reading=confidence is not None and confidence.of is not None,
+            own_reading=confidence is not None and (confidence.of is not None or confidence.max_width is not None),
             whole=whole,
             output=output,
             explaining=None if self.get("explain") is None else Explaining(self.get("explain"), guard.name),

@@ -38,7 +38,7 @@ def decision_card(decision: Decision[Any]) -> str:
     if decision.ticket is not None:
         rows.append(("ticket", f"{decision.ticket.id} in queue {decision.ticket.queue}"))
     rows += [("business id", decision.business_id or ""), ("decision", decision.id)]
-    return _card(f"{decision.guard} {decision.version}", decision.outcome.value, rows)
+    return card(f"{decision.guard} {decision.version}", decision.outcome.value, rows)
 
 
 def guard_card(guard: Guard) -> str:
@@ -54,7 +54,7 @@ def guard_card(guard: Guard) -> str:
         for decision in guard.last(5)
     )
     policies = f"<pre style='margin:6px 0;font-size:12px;white-space:pre;overflow:auto'>{escape(guard.policies())}</pre>"
-    return _card(f"{guard.name}", guard.mode, rows, f"{policies}<table style='border:0'>{latest}</table>")
+    return card(f"{guard.name}", guard.mode, rows, f"{policies}<table style='border:0'>{latest}</table>")
 
 
 def batch_card(batch: Batch[Any]) -> str:
@@ -65,10 +65,18 @@ def batch_card(batch: Batch[Any]) -> str:
         f"background:{_COLOURS[outcome.value]}'></span>"
         for outcome, count in batch.counts.items()
     )
-    return _card(f"{len(batch):,} rows", "batch", rows, f"<div style='width:100%;font-size:0;margin-top:6px'>{shares}</div>")
+    return card(f"{len(batch):,} rows", "batch", rows, f"<div style='width:100%;font-size:0;margin-top:6px'>{shares}</div>")
 
 
-def _card(title: str, badge: str, rows: Iterable[tuple[str, Any]], more: str = "") -> str:
+def card(title: str, badge: str, rows: Iterable[tuple[str, Any]], more: str = "") -> str:
+    """Return a card; all but `more` is escaped here.
+
+    Args:
+        title: What it is about.
+        badge: One word on how it stands.
+        rows: Name and content of each line; what is empty is left out.
+        more: HTML that stands below.
+    """
     cells = "".join(
         f"<tr><td style='{_CELL};opacity:.65'>{escape(name)}</td><td style='{_CELL}'>{_text(content)}</td></tr>"
         for name, content in rows

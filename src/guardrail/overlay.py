@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from guardrail.errors import ConfigError
 from guardrail.policies.options import Frozen
 from guardrail.spec import Given, check
+from guardrail.threshold import NoThreshold, Threshold
 
 if TYPE_CHECKING:
     from guardrail.settings import Said
@@ -19,7 +20,7 @@ MAIN: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
-_SHORT: Final = (str, int, float, timedelta)
+_SHORT: Final = (str, int, float, timedelta, Threshold, NoThreshold)  # a threshold, too, is only the main field
 
 
 class _Over(NamedTuple):

@@ -10,6 +10,7 @@ from guardrail.errors import AccessDenied, NotApproved, Stopped
 if TYPE_CHECKING:
     from guardrail.call import Call
     from guardrail.policies.audit import Audit
+    from guardrail.policies.bar import Bar
     from guardrail.policies.budget import Budget
 
 _FORCED = (AccessDenied, NotApproved, Stopped)  # a refusal that must be on disk before it is known
@@ -106,6 +107,7 @@ class Plan:
         self.summarise = summarise
         self.durable = facts.audit.durability == "sync" or facts.audit.required
         self.budget: Budget | None = None
+        self.bar: Bar | None = None
         self.cache_words = CACHE_WORDS if caches else {}  # by outcome: what the cache did
         self.policies = tuple(policies)
         self.depth = len(self.policies)

@@ -216,13 +216,7 @@ def check_together(spec: Mapping[str, Given], kind: str, guard: str) -> None:
             )
         if rung is last_good and stream:
             refuse("last_good on a generator: its items are not kept", "write another fallback")
-    if (
-        confidence is not None
-        and confidence.at_least is not None
-        and review is not None
-        and fallback is None
-        and "low" not in review.on
-    ):
+    if confidence is not None and confidence.judges and review is not None and fallback is None and "low" not in review.on:
         refuse("unsure answers would have nowhere to go", 'add "low" to Review(on=...), or a fallback')
     if review is not None and review.on_expiry == "fallback" and fallback is None:
         refuse('Review(on_expiry="fallback") without a fallback', 'add fallback=..., or write Review(on_expiry="reject")')

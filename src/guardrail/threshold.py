@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from guardrail import clock
 from guardrail.errors import ConfigError
+from guardrail.interval import UNBOUND
 
-UNBOUND: Final = "0"  # the version of a threshold that no model's version was named for
+if TYPE_CHECKING:
+    from guardrail.review.capacity import Reviews
 
 
 class Point(NamedTuple):
@@ -44,6 +47,28 @@ class Point(NamedTuple):
         return interval(self.errors, self.accepted)
 
 
+class Scores(NamedTuple):
+    """How much a confidence is worth on the calibration's cases; 0 would be best in all four.
+
+    A change of scale that keeps the order (isotonic, Platt, temperature) improves the first two and leaves the last two, and
+    the risk-coverage curve, as they are.
+
+    Attributes:
+        ece: Expected calibration error, in 15 bins of equal width: by how much confidence and share of right answers differ
+            (Naeini, Cooper, Hauskrecht 2015; Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599).
+        brier: Mean squared difference between confidence and being right (Brier 1950).
+        aurc: Area under the risk-coverage curve: the mean share of errors over all thresholds (Geifman, Uziel, El-Yaniv 2019,
+            arXiv:1805.08206).
+        augrc: Area under the generalised one: the mean share of cases that are accepted and wrong, which strict thresholds with few
+            cases do not dominate (Traub and others 2024, arXiv:2407.01032).
+    """
+
+    ece: float
+    brier: float
+    aurc: float
+    augrc: float
+
+
 @dataclass(frozen=True, repr=False)
 class Threshold:
     """A confidence from which on answers are wrong at most so often, with a stated certainty. Made by `calibrate`.
@@ -65,6 +90,7 @@ class Threshold:
         data: Digest of the calibration data (SHA-256).
         groups: Thresholds of single groups, by name, all of which hold at once.
         points: The risk-coverage curve.
+        scores: How much the confidence is worth.
     """
 
     at_least: float
@@ -78,6 +104,7 @@ class Threshold:
     data: str = field(default="", kw_only=True)
     groups: Mapping[str, Threshold | NoThreshold] = field(default_factory=dict, kw_only=True, hash=False)
     points: tuple[Point, ...] = field(default=(), kw_only=True, hash=False)
+    scores: Scores | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.at_least <= 1.0:
@@ -101,15 +128,29 @@ class Threshold:
         Each row has `at_least`, `coverage`, `accepted`, `errors`, `risk`, the exact 95 % interval of the risk as `risk_low` and
         `risk_high`, and `certified`.
         """
-        rows = []
-        for point in self.points:
-            low, high = point.risk_interval
-            rows.append({**point._asdict(), "risk": point.risk, "risk_low": low, "risk_high": high})
-        try:
-            import pandas as pd  # noqa: PLC0415 - whoever works in a notebook has it
-        except ImportError:
-            return rows
-        return pd.DataFrame(rows)
+        return _curve(self.points)
+
+    def _repr_html_(self) -> str:
+        from guardrail.review.cards import threshold_card  # noqa: PLC0415 - for notebooks
+
+        return threshold_card(self)
+
+    def reviews(self, per_day: float, *, reviewers: int, per_hour: float, hours: float = 8.0) -> Reviews:
+        """Return what the threshold costs in people's time: cases a day, utilisation, expected wait, and a warning.
+
+        Args:
+            per_day: How many calls are made a day.
+            reviewers: How many people decide cases at the same time.
+            per_hour: How many cases one of them decides in an hour.
+            hours: For how many hours a day.
+
+        Raises:
+            ConfigError: A number makes no sense.
+        """
+        from guardrail.review.capacity import reviews  # noqa: PLC0415 - for those who plan
+
+        cases, *ends = self.reviews_a_day(per_day)
+        return reviews(cases, (ends[0], ends[1]), reviewers=reviewers, per_hour=per_hour, hours=hours)
 
     def reviews_a_day(self, calls_a_day: float) -> tuple[float, float, float]:
         """Return how many cases a day go to people: expected, and its 95 % interval.
@@ -117,6 +158,8 @@ class Threshold:
         Args:
             calls_a_day: How many calls are made a day.
         """
+        if not 0 <= calls_a_day < float("inf"):
+            raise ConfigError("calls a day must be 0 or more", hint="write a number such as 1000")
         low, high = self.coverage_interval
         return calls_a_day * (1 - self.coverage), calls_a_day * (1 - high), calls_a_day * (1 - low)
 
@@ -142,8 +185,38 @@ class Threshold:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ConfigError("this is no threshold", hint="write what Threshold.to_json() returned") from None
 
+    def save(self, path: str | Path) -> str:
+        """Write it to a file, signed with the key that signs this user's ledgers; return the public key, base64.
+
+        Raises:
+            OSError: It cannot be written, or the key must not be used.
+        """
+        from guardrail import threshold_file  # noqa: PLC0415 - for those who deploy one
+
+        return threshold_file.save(Path(path), self._plain())
+
+    @classmethod
+    def load(cls, path: str | Path, *, signed_by: str | None = None) -> Self:
+        """Return the threshold in a file that `save` wrote. One that was changed since is refused.
+
+        Args:
+            path: The file.
+            signed_by: The public key that must have signed it, as `save` returned it; None for any.
+
+        Raises:
+            ConfigError: There is none, it was changed after it was signed, or that key did not sign it.
+        """
+        from guardrail import threshold_file  # noqa: PLC0415 - as above
+
+        found = threshold_file.load(Path(path), signed_by)
+        try:
+            return cls._of(found)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ConfigError(f"there is no threshold in {path}", hint="write what Threshold.save() wrote") from None
+
     def _plain(self) -> dict[str, Any]:
         found = {each.name: getattr(self, each.name) for each in fields(self)}
+        found["scores"] = None if self.scores is None else self.scores._asdict()
         found["expires"] = None if self.expires is None else self.expires.isoformat()
         found["groups"] = {name: each._plain() for name, each in self.groups.items()}  # noqa: SLF001 - its own kind
         return found
@@ -153,11 +226,11 @@ class Threshold:
         given = dict(found)
         given["expires"] = None if given["expires"] is None else datetime.fromisoformat(given["expires"]).astimezone(UTC)
         given["groups"] = {
-            name: NoThreshold(**each) if "reason" in each else cls._of(each) for name, each in given["groups"].items()
+            name: NoThreshold._of(each) if "reason" in each else cls._of(each)  # noqa: SLF001 - its own kind
+            for name, each in given["groups"].items()
         }
         given["coverage_interval"] = tuple(given["coverage_interval"])
-        given["points"] = tuple(Point(*each) for each in given["points"])
-        return cls(**given)
+        return cls(**_drawn(given))
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,15 +241,57 @@ class NoThreshold:
         labels: How many labelled cases there were.
         labels_needed: How many of the same kind would probably certify one; 0 where more of the same would not.
         reason: Why there is none.
+        points: The risk-coverage curve.
+        scores: How much the confidence is worth.
     """
 
     labels: int
     labels_needed: int
     reason: str
+    points: tuple[Point, ...] = field(default=(), kw_only=True, hash=False)
+    scores: Scores | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
         more = f"; about {self.labels_needed:,} labels are needed" if self.labels_needed else ""
         return f"<NoThreshold: {self.reason} ({self.labels:,} labels{more})>"
 
+    @property
+    def labels_missing(self) -> int:
+        """How many more labels of the same kind are needed, about; 0 where more would not help."""
+        return max(0, self.labels_needed - self.labels)
+
+    def curve(self) -> Any:
+        """Return the risk-coverage curve, as `Threshold.curve` does."""
+        return _curve(self.points)
+
+    def _repr_html_(self) -> str:
+        from guardrail.review.cards import threshold_card  # noqa: PLC0415 - for notebooks
+
+        return threshold_card(self)
+
     def _plain(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        return found | {"scores": None if self.scores is None else self.scores._asdict()}
+
+    @classmethod
+    def _of(cls, found: Mapping[str, Any]) -> Self:
+        return cls(**_drawn(dict(found)))
+
+
+def _curve(points: Sequence[Point]) -> Any:
+    rows = []
+    for point in points:
+        low, high = point.risk_interval
+        rows.append({**point._asdict(), "risk": point.risk, "risk_low": low, "risk_high": high})
+    try:
+        import pandas as pd  # noqa: PLC0415 - whoever works in a notebook has it
+    except ImportError:
+        return rows
+    return pd.DataFrame(rows)
+
+
+def _drawn(given: dict[str, Any]) -> dict[str, Any]:
+    """Return fields from JSON with the curve and the scores as what they were."""
+    scores = given["scores"]
+    drawn = {"points": tuple(Point(*each) for each in given["points"]), "scores": None if scores is None else Scores(**scores)}
+    return given | drawn

@@ -187,10 +187,8 @@ def _refuse_weaker(guard: Guard, changes: Mapping[str, Given]) -> None:
         if theirs is None or not set(review.on) <= set(theirs.on):
             refuse("the review")
     confidence = get(guard.spec, "confidence")
-    if confidence is not None and confidence.at_least is not None and "confidence" in changes:
-        theirs = changes["confidence"].value
-        if theirs is None or theirs.at_least is None or theirs.at_least < confidence.at_least:
-            refuse("the confidence that it must reach")
+    if confidence is not None and "confidence" in changes and confidence.stricter_than(changes["confidence"].value):
+        refuse("the confidence that it must reach")
     if "mode" in changes and changes["mode"].value in ("off", "observe") and (review is not None or "audit" in guard.spec):
         refuse("audit and review by its mode")
 

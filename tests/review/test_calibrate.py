@@ -17,6 +17,7 @@ from guardrail import (
     NoThreshold,
     Outcome,
     Threshold,
+    batch,
     calibrate,
     confident,
     decide,
@@ -176,6 +177,37 @@ def test_a_stale_threshold_is_refused_and_ends_while_it_is_used(home):
         assert "the threshold has expired" in decision.reasons
         with pytest.raises(ConfigError, match="has expired"):
             guarded(confidence=found)(lambda sure: ("yes", sure))
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_what_is_observed_says_what_the_gate_says(home, table):
+    """Without a threshold, and with one that has expired while it was used: in the words of the deferral itself."""
+    with fake_clock() as time:
+        ends = calibrate(*world(4_000, 1), max_error=0.1, expires="1d")
+        for given, why in ((NoThreshold(1, 2, "few"), "no threshold is certified"), (ends, "the threshold has expired")):
+            run = (lambda rows: [("yes", 0.99) for _ in rows]) if table else (lambda sure: ("yes", sure))
+            asked = [0.99] if table else 0.99
+            seen = guarded(confidence=given, mode="observe", batch=table)(run)
+            held = guarded(confidence=given, batch=table)(run)
+            seen(asked)
+            time.advance("2d" if given is ends else 0)
+            deferred = decide(held, asked)
+            assert (deferred.error.batch[0] if table else deferred).reasons == (why,)
+            would = batch(seen, asked)[0].would if table else decide(seen, asked).would
+            assert would == (f"confidence: {'low' if table else 'deferred'} ({why})",)
+
+
+def test_an_expired_threshold_holds_back_what_is_kept_too(home):
+    """What a cache has kept is judged like a fresh answer, alone and in tables."""
+    with fake_clock() as time:
+        ends = calibrate(*world(4_000, 1), max_error=0.1, expires="1d")
+        one = guarded(confidence=ends, cache="9d")(lambda sure: ("yes", sure))
+        table = guarded(confidence=ends, cache="9d", batch=True)(lambda rows: [("yes", row) for row in rows])
+        assert [decide(one, 0.99).outcome for _ in range(2)] == ["answered", "cached"]
+        assert [table([0.99]) for _ in range(2)] == [[("yes", 0.99)]] * 2
+        time.advance("2d")
+        assert decide(one, 0.99).outcome is Outcome.deferred
+        assert [each.outcome for each in decide(table, [0.99]).error.batch] == [Outcome.deferred]
 
 
 def test_a_threshold_cannot_be_weakened_by_options(home):

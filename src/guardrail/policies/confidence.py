@@ -9,8 +9,9 @@ from typing import Any, Final, NoReturn
 from guardrail.call import Call
 from guardrail.decision import Prediction
 from guardrail.errors import ConfigError
+from guardrail.interval import UNBOUND, Intervals
 from guardrail.policies.options import Frozen
-from guardrail.threshold import UNBOUND, NoThreshold, Threshold
+from guardrail.threshold import NoThreshold, Threshold
 
 NAN: Final = float("nan")
 SUM_TOLERANCE: Final = 1e-3  # how far from 1 the entries of a probability vector may add up
@@ -22,41 +23,51 @@ class Confidence(Frozen):
 
     Args:
         at_least: The threshold: a number in [0, 1], or what `calibrate` returned, which is refused when it is stale; a `NoThreshold`
-            defers everything. None only reads the confidence, for the record.
+            defers everything. With `max_width` it is what `guardrail.review.intervals` returned, which is refused likewise, or left
+            out. None, without `max_width`, only reads the confidence, for the record.
         of: Where the confidence stands: a callable on the answer, or the name of its key or attribute. Without it, it is read
             from a `Prediction`, a pair `(value, float)`, a key or attribute named `confidence`, or a vector of two or more
             probabilities (its maximum). A `score` or a `probability` needs `of`: 0.03 may be a sure no.
-        max_width: For intervals; comes with calibration in a later release.
+        max_width: How wide the answer's interval may be, in its own unit: then the width decides, and no confidence is read. The
+            interval is the answer itself, an `Interval`, a pair (low, high) or what has `low` and `high`; or it stands where `of`
+            says, which may also give the width alone.
 
     Raises:
-        ConfigError: The threshold is outside [0, 1] or has expired, or `of` is of another type.
+        ConfigError: The threshold is outside [0, 1] or has expired, the width is no number of 0 or more, both are asked for, or
+            `of` is of another type.
 
     Attributes:
         at_least: The number that must be reached; infinity where nothing passes.
         threshold: What `calibrate` returned, if it came from there.
     """
 
-    __slots__ = ("at_least", "of", "threshold")
+    __slots__ = ("at_least", "max_width", "of", "threshold")
 
     at_least: float | None
-    threshold: Threshold | NoThreshold | None
-    of: Callable[[Any], float] | str | None
+    threshold: Threshold | NoThreshold | Intervals | None
+    of: Callable[[Any], Any] | str | None
+    max_width: float | None
 
     def __init__(
         self,
-        at_least: float | Threshold | NoThreshold | None = None,
+        at_least: float | Threshold | NoThreshold | Intervals | None = None,
         *,
-        of: Callable[[Any], float] | str | None = None,
+        of: Callable[[Any], Any] | str | None = None,
         max_width: float | None = None,
     ) -> None:
+        threshold = at_least if isinstance(at_least, Threshold | NoThreshold | Intervals) else None
+        if isinstance(threshold, Threshold | Intervals) and threshold.stale:
+            raise ConfigError("the threshold has expired", hint="calibrate it anew, on cases as they are now")
         if max_width is not None:
-            raise ConfigError("max_width needs conformal intervals, which are not in this release", hint="leave it out")
-        threshold = at_least if isinstance(at_least, Threshold | NoThreshold) else None
-        if isinstance(at_least, NoThreshold):
+            max_width = _wide(max_width)
+            if at_least is not None and not isinstance(at_least, Intervals):
+                raise ConfigError("a confidence and a width are asked for at once", hint="write Confidence(max_width=40.0) alone")
+            at_least = None
+        elif isinstance(at_least, Intervals):
+            raise ConfigError("intervals without a width say nothing", hint="write Confidence(intervals, max_width=40.0)")
+        elif isinstance(at_least, NoThreshold):
             at_least = math.inf
         elif isinstance(at_least, Threshold):
-            if at_least.stale:
-                raise ConfigError("the threshold has expired", hint="calibrate it anew, on cases as they are now")
             at_least = at_least.at_least
         elif at_least is not None:
             if isinstance(at_least, bool) or not isinstance(at_least, int | float):
@@ -68,14 +79,14 @@ class Confidence(Frozen):
             raise ConfigError(
                 f"Confidence(of=...) is of type {type(of).__name__}", hint='write of="score" or of=lambda answer: answer.score'
             )
-        self._set(at_least=at_least, of=of, threshold=threshold)
+        self._set(at_least=at_least, max_width=max_width, of=of, threshold=threshold)
 
     @classmethod
     def of_option(cls, option: Any) -> Confidence | None:
         """Return the object behind the option `confidence=`: a number, an object or None."""
         if option is None or isinstance(option, cls):
             return option
-        if isinstance(option, bool) or not isinstance(option, int | float | Threshold | NoThreshold):
+        if isinstance(option, bool) or not isinstance(option, int | float | Threshold | NoThreshold | Intervals):
             raise ConfigError(f"confidence is of type {type(option).__name__}", hint="write confidence=0.8 or Confidence(...)")
         return cls(option)
 
@@ -99,6 +110,21 @@ class Confidence(Frozen):
             )  # fmt: skip
 
     @property
+    def judges(self) -> bool:
+        """Whether there is anything that an answer must reach."""
+        return self.at_least is not None or self.max_width is not None
+
+    def stricter_than(self, other: Confidence | None) -> bool:
+        """Return whether another one would let answers out that this one holds back."""
+        if not self.judges:
+            return False
+        if other is None:
+            return True
+        if self.max_width is not None:
+            return other.max_width is None or other.max_width > self.max_width
+        return other.at_least is None or self.at_least is None or other.at_least < self.at_least
+
+    @property
     def expires(self) -> float | None:
         """When the threshold ends, in seconds since the epoch; None for never."""
         until = getattr(self.threshold, "expires", None)
@@ -109,7 +135,7 @@ class Reading:
     """Reads the confidence of each answer, and the reasons of a `Prediction`. Innermost, so that the cache keeps both."""
 
     def __init__(self, confidence: Confidence) -> None:
-        self.read = _reader(confidence.of)
+        self.read: Callable[[Any], float | None] = _reader(confidence.of) if confidence.max_width is None else _nothing
 
     def leave(self, call: Call) -> None:
         """Note how sure the answer is.
@@ -123,6 +149,16 @@ class Reading:
         if answer.__class__ is Prediction and answer.reasons and not call.reasons:
             call.reasons = tuple(str(reason) for reason in answer.reasons)
         call.confidence = self.read(answer)
+
+
+def _nothing(_answer: Any) -> None:
+    """Read no confidence: the width decides."""
+
+
+def _wide(width: Any) -> float:
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 <= width < math.inf:
+        raise ConfigError("max_width is no number of 0 or more", hint="write the widest interval that may go out, as 40.0")
+    return float(width)
 
 
 def _reader(of: Callable[[Any], float] | str | None) -> Callable[[Any], float]:

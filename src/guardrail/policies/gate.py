@@ -5,7 +5,6 @@ The one table of how a call ends (see `docs/endings.md`) is `trigger_of` and `Ga
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from guardrail.errors import (
     Stopped,
 )
 from guardrail.policies.answer_schema import schema_of
+from guardrail.policies.bar import Bar
 from guardrail.policies.deferral import NOT_YET, STILL_OPEN, UNANSWERED, deferred, inherited_end
 from guardrail.policies.fallback import Fallback, Memory, climb
 from guardrail.policies.review import Review, accepted
@@ -61,8 +61,7 @@ class Gate:
     """The confidence gate, with the fallback and the review behind it; on the reserved time.
 
     Args:
-        at_least: The threshold, None where there is none.
-        expires: When it ends, in seconds since the epoch; from then on nothing is sure enough. None for never.
+        bar: What an answer must reach, None where every one may go out.
         judge: Raises InvalidOutput for what the function must not return; None where it may return anything.
         fallback: What the caller gets instead.
         memory: The latest good answers, where the fallback wants them.
@@ -71,16 +70,14 @@ class Gate:
 
     def __init__(
         self,
-        at_least: float | None,
+        bar: Bar | None,
         fallback: Fallback | None,
         memory: Memory | None,
         review: Review | None,
-        expires: float | None = None,
         *,
         judge: Callable[[Any], None] | None = None,
     ) -> None:
-        self.at_least = at_least
-        self.expires = expires
+        self.bar = bar
         self.rungs = () if fallback is None else fallback.rungs
         self.memory = memory
         self.review = review
@@ -100,27 +97,12 @@ class Gate:
             except engine.StoreError as problem:  # the first case finds out too, and has the spool
                 notices.say("store", str(problem))
 
-    @property
-    def stale(self) -> bool:
-        """Whether the threshold has expired."""
-        return self.expires is not None and clock.wall() >= self.expires
-
-    def why_low(self, sure: float | None) -> str:
-        """Return why an answer is not sure enough."""
-        if self.at_least == math.inf:
-            return "no threshold is certified"
-        if self.stale:
-            return "the threshold has expired"
-        return f"confidence {sure:.3g} is below {self.at_least:.3g}"
-
     def leave(self, call: Call) -> Asks | None:
-        """Let a sure answer pass; it passes only if `confidence >= at_least` is True, so NaN is low."""
+        """Let a sure answer pass."""
         error = call.error
         if error is None:
-            sure = call.confidence
-            if self.at_least is None or (
-                sure is not None and self.at_least <= sure <= 1.0 and (self.expires is None or not self.stale)
-            ):
+            bar = self.bar
+            if bar is None or bar.passes(call.confidence, call.result):
                 return self._look(call) if self.looks else None
             return self.recover(call, "low")
         trigger = trigger_of(error)
@@ -170,8 +152,8 @@ class Gate:
         call.deadline, call.until = call.last_moment or call.deadline, None
         error = call.error
         review = self.review if trigger in self.on else None
-        if trigger == "low":
-            call.reasons = (*call.reasons, self.why_low(call.confidence))
+        if trigger == "low" and self.bar is not None:
+            call.reasons = (*call.reasons, self.bar.why_low(call.confidence, call.result))
         elif trigger in _LOOKED:
             call.reasons = (*call.reasons, TOLD[trigger])
         provisional = MISSING if error is not None else call.result

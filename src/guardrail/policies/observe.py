@@ -9,6 +9,7 @@ from typing import Any
 from guardrail import clock
 from guardrail.call import Call
 from guardrail.errors import ConfigError, GuardrailError
+from guardrail.policies.bar import Bar
 from guardrail.policies.budget import Budget, span
 from guardrail.policies.fallback import Fallback
 from guardrail.policies.gate import trigger_of
@@ -26,7 +27,7 @@ class Observe:
         counting: Policies that must hear of the end, to keep their windows.
         retry: Judges whether a failure would have been tried again, None without retries.
         budget: The option.
-        at_least: The threshold.
+        bar: What an answer must reach.
         fallback: The option.
         review: The option.
     """
@@ -39,7 +40,7 @@ class Observe:
         counting: Sequence[Any],
         retry: Any,
         budget: Budget | None,
-        at_least: float | None,
+        bar: Bar | None,
         fallback: Fallback | None,
         review: Review | None,
     ) -> None:
@@ -48,7 +49,7 @@ class Observe:
         self.counting = tuple(counting)
         self.retry = retry
         self.budget = budget
-        self.at_least = at_least
+        self.bar = bar
         self.fallback = fallback
         self.review = review
 
@@ -109,20 +110,22 @@ class Observe:
         took = clock.now() - call.start
         if self.budget is not None and took > self.budget.total:
             would.append(f"budget: late ({span(took)} > {span(self.budget.total)})")
-        trigger = None if call.error is None else trigger_of(call.error)
+        trigger = why = None if call.error is None else trigger_of(call.error)
         if trigger is not None and call.error is not None:
             if self.retry is not None and self.retry.would_retry(call.error):
                 would.append(f"retry: tried again ({type(call.error).__name__})")
-        elif call.error is None and self.at_least is not None:
-            sure = call.confidence
-            if sure is not None and not self.at_least <= sure <= 1.0:
-                trigger = "low"
-                if self.fallback is None:
-                    would.append(f"confidence: deferred ({sure:.3g} < {self.at_least:.3g})")
-                    return would
+        elif call.error is None and self.bar is not None and (self.bar.width or call.confidence is not None):
+            try:
+                if not self.bar.passes(call.confidence, call.result):
+                    trigger = "low"
+                    why = self.bar.why_low(call.confidence, call.result)
+            except ConfigError as problem:
+                would.append(f"confidence: unreadable ({problem.args[0]})")
+            if trigger == "low" and self.fallback is None:
+                would.append(f"confidence: deferred ({why})")
+                return would
         if trigger is not None and trigger != "invalid":
             if self.fallback is not None:
-                why = f"confidence {call.confidence:.3g}" if trigger == "low" else trigger
                 would.append(f"fallback: answered instead ({why})")
             elif self.review is not None and trigger in self.review.on:
                 would.append(f"review: deferred ({trigger})")

@@ -228,9 +228,9 @@ class SharedCaching(Caching):
         super().leave(call)
         if mine is None or not mine.held:
             return None
-        at_least = call.plan.threshold
-        sure = at_least is None or (call.confidence is not None and at_least <= call.confidence <= 1.0)
-        return None if sure and not failed else self._give_back(call, mine)
+        bar = call.plan.bar
+        sure = not failed and (bar is None or bar.passes(call.confidence, call.result))
+        return None if sure else self._give_back(call, mine)
 
     def keep(self, call: Call) -> None:
         """Keep in memory what cannot be shared."""

@@ -22,6 +22,7 @@ from guardrail.policies.table_records import record_rows
 
 if TYPE_CHECKING:
     from guardrail.call import Call
+    from guardrail.policies.bar import Bar
     from guardrail.policies.explain import Explaining
     from guardrail.policies.row_cache import RowCache
     from guardrail.policies.table_state import State
@@ -52,7 +53,7 @@ class Tabular:
         validate(state, job)
         self._encode(call, state)
         if state.keys is not None and job.caching is not None:
-            self._look_up(call, state, job.caching)
+            self._look_up(call, state, job.caching, job.gate.bar)
         if state.errors or any(state.outcomes):
             state.pending = [at for at, outcome in enumerate(state.outcomes) if outcome is None and at not in state.errors]
         if state.count and not state.pending:
@@ -82,12 +83,15 @@ class Tabular:
         job.find_business_ids(call, state)
 
     @staticmethod
-    def _look_up(call: Call, state: State, caching: RowCache) -> None:
+    def _look_up(call: Call, state: State, caching: RowCache, bar: Bar | None) -> None:
         get = caching.rows.get
         for at, key in enumerate(state.keys or ()):
             row = get(key) if key is not None and at not in state.errors else None
             if row is not None and row.expires > call.start:
-                state.values[at] = row.answer()
+                answer = row.answer()
+                if bar is not None and not bar.passes(row.confidence, answer):  # it was sure enough when it was kept
+                    continue
+                state.values[at] = answer
                 state.sure[at] = row.confidence
                 state.outcomes[at] = "cached"
 
@@ -155,15 +159,14 @@ class Tabular:
                 problem.guard, problem.decision_id = job.guard, calls.decision_id(call.at, state.seqs[at])
             state.errors[at] = problem
             trouble[at] = trigger_of(problem)
-        values, outcomes, sureness, is_low = state.values, state.outcomes, state.sure, job.gate.is_low
-        bounded = job.gate.at_least is not None
+        values, outcomes, sureness, bar = state.values, state.outcomes, state.sure, job.gate.bar
         for at, item, sure in zip(state.pending, found.items, job.confidences(found, unfit), strict=True):
             if at in state.errors:
                 continue
             sureness[at] = sure
             if item.__class__ is Prediction and item.reasons and job.confidence is not None:
                 state.reasons[at] = tuple(str(reason) for reason in item.reasons)
-            if bounded and is_low(sure):
+            if bar is not None and not bar.passes(sure, item):
                 state.provisional[at] = item
                 trouble[at] = "low"
             else:

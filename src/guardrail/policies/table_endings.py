@@ -34,10 +34,6 @@ class RowsGate(Gate):
     plan: Plan
     place: Place
 
-    def is_low(self, sure: float | None) -> bool:
-        """Return whether an answer is not sure enough; NaN is low."""
-        return self.at_least is not None and not (sure is not None and self.at_least <= sure <= 1.0 and not self.stale)
-
     def recover_rows(self, call: Call, state: State, trouble: Mapping[int, str | None]) -> Asks:
         """Take each row in trouble to the fallback, to a person, or leave it its error.
 
@@ -48,8 +44,8 @@ class RowsGate(Gate):
         """
         call.deadline, call.until = call.last_moment or call.deadline, None
         for at, trigger in trouble.items():
-            if trigger == "low":
-                state.remark(at, self.why_low(state.sure[at]))
+            if trigger == "low" and self.bar is not None:
+                state.remark(at, self.bar.why_low(state.sure[at], state.provisional[at]))
         left = [at for at, trigger in trouble.items() if trigger not in (None, "invalid")] if self.rungs else []
         ended: dict[int, Unanswered] = {}
         if left:

@@ -57,7 +57,7 @@ class Job:
     snapshot: RowSnapshot
     gate: RowsGate
     caching: RowCache | None
-    confidence: Callable[[Any], float] | None
+    confidence: Callable[[Any], float | None] | None
     own_reading: bool
     whole: Output | None
     output: Output | None
@@ -87,7 +87,8 @@ class Job:
         """
         if self.whole is not None:
             self.whole.judge(result)
-        return outputs.read(result, state.asked, len(state.pending), pairs=outputs.reads_pairs(self.returns))
+        pairs = outputs.reads_pairs(self.returns) and (self.gate.bar is None or self.gate.bar.width is None)
+        return outputs.read(result, state.asked, len(state.pending), pairs=pairs)
 
     def find_business_ids(self, call: Call, state: State) -> None:
         """Note the user's own key of each row, where there is one."""

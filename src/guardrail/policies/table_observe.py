@@ -97,9 +97,15 @@ class ObserveTable(Observe):
         except ConfigError as problem:
             return [*verdicts, f"confidence: unreadable ({problem.args[0]})"]
         state.sure[:] = sure
-        low = [at for at, one in enumerate(sure) if at not in unfit and job.gate.is_low(one)]
-        for at in low:
-            state.would[at] = (*state.would.get(at, ()), f"confidence: low ({sure[at]:.3g} < {self.at_least:.3g})")
+        bar, low = self.bar, list[int]()
+        if bar is not None:
+            try:
+                low = [at for at, one in enumerate(sure) if at not in unfit and not bar.passes(one, found.items[at])]
+            except ConfigError as problem:
+                return [*verdicts, f"confidence: unreadable ({problem.args[0]})"]
+            for at in low:
+                why = bar.why_low(sure[at], found.items[at])
+                state.would[at] = (*state.would.get(at, ()), f"confidence: low ({why})")
         if low and self.fallback is not None:
             verdicts.append(f"fallback: answered {len(low)} of {count} rows instead (low)")
         elif low:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from guardrail.review import people
     from guardrail.review.appeals import reply
     from guardrail.review.case import Actor, Answer, Case, DecisionNotFound, StaleClaim, TicketClosed, TicketHeld, TicketNotFound
+    from guardrail.review.conformal import Interval, Intervals, intervals
     from guardrail.review.deciding import Claim, cancel, claim, decide, decline, extend, reassign, release
     from guardrail.review.desk import count, details, ending, find, get, listing, open_count, resolve, state
     from guardrail.review.dossier import Details
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from guardrail.review.triggers import always, below, failed, outside, rule, sample
     from guardrail.review.upkeep import catch_up, expire_due, tick
     from guardrail.review.watch import signal
+    from guardrail.review.worth import Scores, scores
 
 _ELSEWHERE: Final = {
     name: f"guardrail.{module}"
@@ -39,6 +41,7 @@ _ELSEWHERE: Final = {
             "TicketHeld",
             "TicketNotFound",
         ),
+        "review.conformal": ("Interval", "Intervals", "intervals"),
         "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
         "review.desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
         "review.dossier": ("Details",),
@@ -50,15 +53,16 @@ _ELSEWHERE: Final = {
         "review.triggers": ("always", "below", "failed", "outside", "rule", "sample"),
         "review.upkeep": ("catch_up", "expire_due", "tick"),
         "review.watch": ("signal",),
+        "review.worth": ("Scores", "scores"),
     }.items()
     for name in names
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "DecisionNotFound", "Details", "Queue", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "DecisionNotFound", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "extend", "failed", "find", "get", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "reply", "resolve",
-    "rule", "sample", "signal",
+    "expire_due", "extend", "failed", "find", "get", "intervals", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "reply", "resolve",
+    "rule", "sample", "scores", "signal",
     "state", "stats", "tick",
 ]  # fmt: skip
 

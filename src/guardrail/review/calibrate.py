@@ -15,7 +15,10 @@ from typing import Any, Final
 
 from guardrail import clock
 from guardrail.errors import ConfigError
-from guardrail.threshold import UNBOUND, NoThreshold, Point, Threshold
+from guardrail.interval import UNBOUND
+from guardrail.review.given import labelled
+from guardrail.review.worth import scored
+from guardrail.threshold import NoThreshold, Point, Threshold
 
 _GRID: Final = 200  # thresholds that are looked at: quantiles of the confidence, without regard to the labels
 _START: Final = 2.0  # times the fewest cases that could certify anything: where the sequence begins
@@ -53,7 +56,7 @@ def calibrate(
     Raises:
         ConfigError: The arguments are of different lengths, or not what they should be.
     """
-    sure, wrong, named = _checked(confidence, correct, groups)
+    sure, wrong, named = labelled(confidence, correct, groups)
     for share, what in ((max_error, "max_error"), (delta, "delta")):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share < 1.0:
             raise ConfigError(f"{what} must lie between 0 and 1", hint=f"write {what}=0.05")
@@ -133,7 +136,7 @@ def _result(  # noqa: PLR0917 - what stands in a threshold
     return Threshold(
         found.at_least, max_error=max_error, delta=delta, coverage=accepted / found.labels,
         coverage_interval=interval(accepted, found.labels), labels=found.labels, version=version, expires=until, data=digest,
-        groups=groups, points=tuple(found.points),
+        groups=groups, points=tuple(found.points), scores=scored(found.sure, found.wrong),
     )  # fmt: skip
 
 
@@ -141,16 +144,17 @@ def _none(found: _Found, max_error: float, delta: float, groups: dict[str, Thres
     fewest: float = _START * math.log(delta) / math.log1p(-max_error) * max(1, len(groups))
     if not found.enough:
         half = math.ceil(fewest / 0.5)  # as if a half were sure enough
-        return NoThreshold(found.labels, max(half, found.labels + 1), "there are too few labels to certify anything")
+        return _empty(found, max(half, found.labels + 1), "there are too few labels to certify anything")
     seen = [point for point in found.points if point.accepted >= _SEEN and not _too_often(point, max_error)]
     if not seen:
-        return NoThreshold(
-            found.labels, 0, "even where the model is surest, too many answers are wrong: more of the same would not help"
-        )
-    needed = min(_labels_for(point, found.labels, max_error, delta) for point in seen)
-    return NoThreshold(
-        found.labels, min(_MOST_LABELS, max(math.ceil(needed), found.labels + 1)), "the labels do not certify any threshold yet"
-    )
+        return _empty(found, 0, "even where the model is surest, too many answers are wrong: more of the same would not help")
+    needed = math.ceil(min(_labels_for(point, found.labels, max_error, delta) for point in seen))
+    needed = min(_MOST_LABELS, max(needed, found.labels + 1))
+    return _empty(found, needed, "the labels do not certify any threshold yet")
+
+
+def _empty(found: _Found, needed: int, reason: str) -> NoThreshold:
+    return NoThreshold(found.labels, needed, reason, points=tuple(found.points), scores=scored(found.sure, found.wrong))
 
 
 def _too_often(point: Point, max_error: float) -> bool:
@@ -225,44 +229,6 @@ def interval(errors: int, cases: int, level: float = _LEVEL) -> tuple[float, flo
         0.0 if not errors else where(1 - level / 2, errors - 1),
         1.0 if errors == cases else where(level / 2, errors),
     )
-
-
-# ── what was given ────────────────────────────────────────────────────────────────────────────────────────────────────
-def _checked(confidence: Any, correct: Any, groups: Any | None) -> tuple[list[float], list[bool], list[str] | None]:
-    sure = [_number(each) for each in _listed(confidence, "confidence")]
-    right = _listed(correct, "correct")
-    if len(sure) != len(right):
-        raise ConfigError("confidence and correct are of different lengths", hint="give one of each for every case")
-    if not sure:
-        raise ConfigError("there are no labelled cases", hint="give at least one; some hundred are needed to certify anything")
-    if any(each < 0 or each > 1 for each in sure):
-        raise ConfigError("a confidence lies outside [0, 1]", hint="give shares, as the guard reads them")
-    if not all(each in {0, 1} for each in right):
-        raise ConfigError("correct must be booleans", hint="give prediction == actual for every case")
-    named = None if groups is None else [str(each) for each in _listed(groups, "groups")]
-    if named is not None and len(named) != len(sure):
-        raise ConfigError("groups and confidence are of different lengths", hint="give one of each for every case")
-    return sure, [not each for each in right], named
-
-
-def _listed(values: Any, what: str) -> list[Any]:
-    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
-        raise ConfigError(f"{what} must be a sequence, not {type(values).__name__}", hint="give one value for every case")
-    found = values.tolist() if hasattr(values, "tolist") else list(values)
-    if not isinstance(found, list) or any(isinstance(each, list) for each in found):
-        raise ConfigError(f"{what} must have one dimension", hint="give one value for every case")
-    return found
-
-
-def _number(value: Any) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool | str | bytes):
-        raise ConfigError("confidence must be numbers", hint="give shares, as the guard reads them")
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ConfigError("confidence must be numbers", hint="give shares, as the guard reads them") from None
 
 
 def _digest(sure: Sequence[float], wrong: Sequence[bool], named: Sequence[str] | None) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from guardrail import settings
 from guardrail.call import MISSING
 from guardrail.decision import Decision, Outcome
-from guardrail.errors import ConfigError
+from guardrail.errors import ConfigError, Deferred
 from guardrail.review import claims, decided, deciding, desk, people, rows, sweeper, tell
 from guardrail.review import reasons as codes
 from guardrail.review.case import Actor, Case, Row, from_text, plain, to_text
@@ -129,9 +129,12 @@ def _decision(old: Decided, ticket: Ticket, value: Any, who: Actor, *, final: bo
     """Return the decision that stands now: the person's, or one that waits for a second person."""
     error = None
     if not final:
-        from guardrail.policies.deferral import deferred  # noqa: PLC0415 - only where somebody has to approve
+        error = Deferred(
+            f"a second person must approve the override: ticket {ticket.id} in queue {ticket.queue}",
+            ticket=ticket, guard=old.guard, policy="review", decision_id=old.id,
+            hint=f"another person decides it: `guardrail review decide {ticket.id} --accept`",
+        )  # fmt: skip
 
-        error = deferred(ticket, guard=old.guard, decision_id=old.id)
     return Decision(
         from_text(to_text(value)),
         id=old.id,

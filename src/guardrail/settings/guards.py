@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date, time, timedelta
+from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from guardrail import clock
@@ -60,6 +61,18 @@ def _share(value: object, where: str) -> float:
     return float(value)
 
 
+def _bar(value: object, where: str) -> object:
+    spelled = text(value, where) if isinstance(value, str) else ""
+    if not spelled.endswith(".json"):
+        return _share(value, where)
+    from guardrail.threshold import Threshold  # noqa: PLC0415 - it needs the settings' own errors
+
+    try:
+        return Threshold.load(Path(spelled).expanduser())
+    except ConfigError as problem:
+        raise ConfigError(f"{where}: {problem.args[0]}", hint=problem.hint) from None
+
+
 def _words(value: object, where: str) -> str:
     spelled = text(value, where)
     if not spelled:
@@ -73,7 +86,9 @@ OPTIONS: Final[dict[str, Option]] = {
     "breaker": Option(flag, none=True, objects=True, shape="true · false · none"),
     "budget": Option(_duration, none=True, objects=True, shape='a duration: "250ms", seconds · none'),
     "cache": Option(_duration, none=True, objects=True, shape='a duration: "10m", seconds · none'),
-    "confidence": Option(_share, none=True, objects=True, shape="a number from 0 to 1 · none"),
+    "confidence": Option(
+        _bar, none=True, objects=True, shape="a number from 0 to 1 · path of a threshold, ending in .json · none"
+    ),
     "kind": Option(one_of(KINDS), none=False, objects=False, shape=" · ".join(KINDS)),
     "limit": Option(_count, none=True, objects=True, shape="calls at once, 1 or more · none"),
     "mode": Option(mode, none=False, objects=False, shape=" · ".join(MODES)),
