@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -22,16 +23,24 @@ from guardrail import (
     review,
 )
 from guardrail.call import MISSING
-from guardrail.errors import InvalidOutput
+from guardrail.errors import InvalidInput, InvalidOutput
 from guardrail.review import labels
 from guardrail.review.judging import draw, judged
 from guardrail.review.triggers import Seen, always, below, failed, outside, rule, sample
 from guardrail.store import engine
 
+LOAN = SimpleNamespace(size={"net": 10})
 
-def seen(answer: Any = "yes", confidence: float | None = 0.95, error: BaseException | None = None) -> Seen:
+
+def seen(
+    answer: Any = "yes",
+    confidence: float | None = 0.95,
+    error: BaseException | None = None,
+    arguments: dict[str, Any] | None = None,
+) -> Seen:
     """Return what a condition looks at."""
-    return Seen((5,), {"name": "x"}, answer if error is None else MISSING, confidence, error)
+    given = {"name": "x"} if arguments is None else arguments
+    return Seen((5,), given, answer if error is None else MISSING, confidence, error, ("number",))
 
 
 @pytest.mark.parametrize(
@@ -51,6 +60,14 @@ def seen(answer: Any = "yes", confidence: float | None = 0.95, error: BaseExcept
         (below(0.9) & always(), seen(confidence=0.1), seen()),
         (below(0.9) | outside(0, 1, of=len), seen("ab"), seen("a")),
         (~below(0.9), seen(), seen(confidence=0.1)),
+        (~below(0.9), seen(), seen(error=ValueError())),  # says nothing of a call without an answer
+        (below(0.9) & ~failed(), seen(confidence=0.1), seen(error=ValueError())),
+        (below(0.9) | failed(KeyError), seen(error=KeyError()), seen(error=ValueError())),
+        (~failed(KeyError), seen(error=ValueError()), seen(error=KeyError())),
+        (below(0.9), seen(confidence=1.5), seen(confidence=1.0)),
+        (outside(0, 1), seen(float("nan")), seen(1)),
+        (outside(0, 9, of="amount"), seen(arguments={"amount": 10}), seen(arguments={"amount": 9})),
+        (outside(0, 9, of="loan.size.net"), seen(arguments={"loan": LOAN}), seen(arguments={"loan": {"size": {"net": 1}}})),
     ],
 )
 def test_a_condition_fires(trigger: Any, fires: Seen, rests: Seen) -> None:
@@ -79,6 +96,29 @@ def test_the_probability_of_being_drawn_is_exact() -> None:
     assert judged([sample(0.1)], seen(), lambda: 0.5) == ((), 1.0, None)
 
 
+def test_each_condition_is_asked_once_for_a_call() -> None:
+    """However often it stands in others, and however much chance there is to weigh; what is not needed is not asked."""
+    asked: list[str] = []
+    one, two = (rule(lambda number, name, word=word: asked.append(word) or word == "one") for word in ("one", "two"))  # type: ignore[func-returns-value]
+    found = judged([one & sample(0.5), one & sample(0.3), two | one, always() | two], seen(), lambda: 0.4)
+    assert asked == ["one", "two"]
+    assert [each["name"] for each in found.triggers] == ["(rule & sample(0.5))", "(rule | rule)", "(always() | rule)"]
+    assert found.inclusion == 1.0
+
+
+def test_a_condition_that_fails_where_nothing_was_drawn_counts_as_one_that_fires() -> None:
+    """In the probability of being seen: had the lot been another, it would have sent the case to people."""
+
+    def broken(number: int, name: str) -> bool:
+        raise RuntimeError
+
+    found = judged([sample(0.2) & rule(broken), sample(0.7) & ~sample(0.2)], seen(), lambda: 0.5)
+    assert (found.reason, found.inclusion) == ("trigger", pytest.approx(0.7))
+    assert judged([sample(0.2) & rule(broken)], seen(), lambda: 0.1).reason == "trigger_failed"
+    assert judged([sample(0.2)], seen(), lambda: 1 / 0).reason == "trigger_failed"  # no key to draw with
+    assert judged([sample(0.2)], seen(error=ValueError()), lambda: 1 / 0).reason is None
+
+
 def test_all_that_fire_are_stored_and_the_caller_is_told() -> None:
     """A sure answer goes to a person, with every condition that held, named and versioned."""
 
@@ -101,7 +141,9 @@ def test_all_that_fire_are_stored_and_the_caller_is_told() -> None:
     assert case.ticket.reason == "trigger"
     assert case.triggers == [{"name": "young", "version": "7"}, {"name": "below(0.99)", "version": "1"}]
     assert (case.inclusion, case.kind) == (1.0, "case")
-    assert decide(predict, 25).ticket is not None
+    decision = decide(predict, 25)
+    assert decision.ticket is not None
+    assert list(decision.reasons) == ["a condition of the review holds: below(0.99)"]
 
 
 def test_a_condition_that_fails_sends_the_case_to_people() -> None:
@@ -242,6 +284,11 @@ def test_a_persons_answer_that_does_not_fit_is_no_answer() -> None:
         guess("loan-1")
 
 
+async def a_coroutine(x: int) -> bool:
+    """Whose truth nobody waits for."""
+    return bool(x)
+
+
 @pytest.mark.parametrize(
     ("made", "what"),
     [
@@ -261,6 +308,10 @@ def test_a_persons_answer_that_does_not_fit_is_no_answer() -> None:
         (lambda: rule(3), "wants a function"),
         (lambda: failed("x"), "types of errors"),
         (lambda: below(0.1) | 3, "joined with triggers"),
+        (lambda: rule(a_coroutine), "not a coroutine function"),
+        (lambda: failed(KeyboardInterrupt), "types of errors"),
+        (lambda: failed(InvalidInput), "no condition sees"),
+        (lambda: outside(0, 1, of=3), "is of type int"),
     ],
 )
 def test_what_makes_no_sense_is_refused_when_written(made: Any, what: str) -> None:

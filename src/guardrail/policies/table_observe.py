@@ -120,8 +120,9 @@ class ObserveTable(Observe):
     def _looked_at(self, call: Call, state: State, otherwise: Collection[int]) -> list[str]:
         """Ask the conditions about each row that would have been answered."""
         found = [at for at, _ in self.job.gate.looked_at(call, state, dict.fromkeys(otherwise))]
+        word = "review: deferred" if self.fallback is None else "fallback: answered instead"
         for at in found:
-            state.would[at] = (*state.would.get(at, ()), f"review: deferred ({state.fired[at].text})")
+            state.would[at] = (*state.would.get(at, ()), f"{word} ({state.fired[at].text})")
         if not found:
             return []
         if self.fallback is not None:

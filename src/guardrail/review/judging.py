@@ -57,7 +57,7 @@ def judged(triggers: Sequence[Trigger], seen: Seen, drawn: Callable[[], float]) 
     problem: Exception | None = None
     lot = 0.0
     try:
-        lot = drawn() if shares else 0.0
+        lot = drawn() if shares and seen.error is None else 0.0
     except Exception as error:  # noqa: BLE001 - without a key nothing can be drawn: a person decides
         problem = error
     for each in triggers:
