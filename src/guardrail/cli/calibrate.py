@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -69,7 +70,10 @@ def calibrate(
             plot.write_text(_picture(made, max_error), encoding="utf-8")
         key = made.found.save(out) if out is not None and isinstance(made.found, Threshold) else None
     if as_json:
-        emit(made.to_dict() | ({} if costs is None else {"reviews": vars(costs)}) | ({} if key is None else {"signed_by": key}))
+        planned = (
+            {} if costs is None else {"reviews": {name: None if each == math.inf else each for name, each in vars(costs).items()}}
+        )
+        emit(made.to_dict() | planned | ({} if key is None else {"signed_by": key}))
     else:
         _tell(made, costs, calls)
         if key is not None:
@@ -84,7 +88,7 @@ def _tell(made: Calibration, costs: Reviews | None, calls: float | None) -> None
 
     found = made.found
     good = isinstance(found, Threshold)
-    say(f"[bold]{clean(made.guard)} {clean(made.version)}[/bold]: " + ("" if good else "[red]no threshold is certified[/red]"))
+    say(f"[bold]{clean(made.guard)} {clean(made.version)}[/bold]{'' if good else ': [red]no threshold is certified[/red]'}")
     lines: list[tuple[str, Any]] = [*facts(found), *(line for line in made.facts() if line[0] != "note")]
     if costs is not None:
         lines += _costs(costs)
@@ -103,11 +107,7 @@ def _tell(made: Calibration, costs: Reviews | None, calls: float | None) -> None
 
 def _costs(costs: Reviews) -> list[tuple[str, Any]]:
     low, high = costs.a_day_interval
-    wait = (
-        "without end"
-        if costs.warning is not None and costs.utilisation >= 1
-        else f"{costs.waiting / 60:,.1f} min of working time"
-    )
+    wait = "without end" if costs.waiting == math.inf else f"{costs.waiting / 60:,.1f} min of working time"
     return [
         ("to people", f"{costs.a_day:,.0f} a day ({low:,.0f} to {high:,.0f})"),
         ("utilisation", f"{costs.utilisation:.0%} ({costs.utilisation_interval[0]:.0%} to {costs.utilisation_interval[1]:.0%})"),

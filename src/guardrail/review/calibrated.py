@@ -167,7 +167,7 @@ def _used(evidence: Evidence, warnings: list[str]) -> list[Checked]:
             )
     else:
         out = told
-        if told:
+        if len(told) < evidence.went:
             warnings.append(
                 f"of the answers that went out {len(told):,} of {evidence.went:,} are known from feedback alone: the promise holds only if"
                 " feedback comes no matter whether the answer was right; check some at random, Review(sample=0.05)"

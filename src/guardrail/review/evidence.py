@@ -156,9 +156,11 @@ def _counts(record: Record, version: str, case: _Case | None, found: Evidence) -
     if outcome in _COPIES:
         found.counts["copies"] += 1
         return False
-    if outcome not in _WENT | _HELD or "error" in record or (outcome in _HELD and sure is None):
+    if outcome not in _WENT | _HELD or (outcome in _WENT and "error" in record) or (outcome in _HELD and sure is None):
         return False
     if sure is None:
+        if "rows" in record.get("output", {}):  # a call over a table, whose answers have records of their own
+            return False
         found.counts["without a confidence"] += 1
         return False
     found.sure.append(_number(sure))
