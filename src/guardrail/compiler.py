@@ -24,6 +24,7 @@ from guardrail.policies.breaker import Breaking
 from guardrail.policies.budget import AttemptDeadline, Deadline
 from guardrail.policies.business_id import finder, subject_finder
 from guardrail.policies.circuit import Circuit
+from guardrail.policies.conditions import reading_for
 from guardrail.policies.confidence import Confidence, Reading
 from guardrail.policies.explain import Explaining
 from guardrail.policies.fallback import Memory, last_good
@@ -182,10 +183,10 @@ class Assembly:
         gate = self._gate(bar, review, keepers)
         binding = self._binding()
         inside = self._inside()
-        answer = self._answer(confidence)
+        answer = self._answer(self._reading(confidence, review))
         policies: list[Any] = []
         if mode == "observe":
-            policies.append(self._observe(binding, inside, answer, bar, review))
+            policies.append(self._observe(binding, inside, answer, bar, gate))
         else:
             if budget is not None:
                 policies.append(Deadline(budget, guard.name, gate is not None))
@@ -304,10 +305,8 @@ class Assembly:
             from guardrail.review import signing  # noqa: PLC0415 - for those who have callbacks
 
             signing.key()
-        judge = None
-        if "return" in self.checks and not self.stream:
-            judge = Output(self.checks["return"]).judge
-        return Gate(bar, fallback, memory, review, judge=judge)
+        check = None if self.stream else self.checks.get("return")
+        return Gate(bar, fallback, memory, review, check=check)
 
     def _caching(self, keepers: list[Callable[[Call], None]]) -> list[Any]:
         option = self.get("cache")
@@ -339,6 +338,11 @@ class Assembly:
             inside.append(("limit", Limiting(limit, permits, rate)))
         return inside
 
+    def _reading(self, confidence: Confidence | None, review: Review | None, *, table: bool = False) -> Confidence | None:
+        """Return how the confidence is read, None where nobody asks for it."""
+        shape = self.guard.shape
+        return reading_for(review, confidence, () if shape is None else tuple(shape.parameters), self.guard.name, table=table)
+
     def _answer(self, confidence: Confidence | None) -> list[tuple[str, Any]]:
         """Return what judges an answer, in the order of judging."""
         answer: list[tuple[str, Any]] = []
@@ -354,7 +358,7 @@ class Assembly:
 
     def _observe(
         self, binding: list[Any], inside: list[tuple[str, Any]], answer: list[tuple[str, Any]], bar: Bar | None,
-        review: Review | None,
+        gate: Gate | None,
     ) -> Observe:  # fmt: skip
         return Observe(
             ahead=[*(("validate", policy) for policy in binding), ("audit", self.snapshot)]
@@ -365,7 +369,7 @@ class Assembly:
             budget=self.get("budget"),
             bar=bar,
             fallback=self.get("fallback"),
-            review=review,
+            gate=gate,
         )
 
     def _ways(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:

@@ -51,7 +51,7 @@ class TableAssembly(Assembly):
                 budget=budget,
                 bar=bar,
                 fallback=fallback,
-                review=review,
+                gate=job.gate,
             )
             observe.job = job
             policies.append(observe)
@@ -99,9 +99,16 @@ class TableAssembly(Assembly):
             summarise=self._summarise(item or returns),
         )
         known = self._gate(bar, review, [])
-        gate = RowsGate(bar, self.get("fallback"), None if known is None else known.memory, review)
-        gate.plan, gate.place = plan, place
         whole, output = self._outputs(item, predicts=predicts)
+        gate = RowsGate(
+            bar,
+            self.get("fallback"),
+            None if known is None else known.memory,
+            review,
+            check=None if output is None else output.check,
+        )
+        gate.plan, gate.place, gate.row = plan, place, place.name
+        confidence = self._reading(confidence, review, table=True)
         return Job(
             guard=guard.name,
             place=place,

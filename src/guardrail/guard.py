@@ -299,5 +299,12 @@ def code_hash(fn: Callable[..., Any]) -> str:
 
 
 def _code_text(code: types.CodeType) -> str:
-    constants = (_code_text(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts)
-    return "|".join((code.co_code.hex(), *code.co_names, *constants))
+    return "|".join((code.co_code.hex(), *code.co_names, *map(_constant_text, code.co_consts)))
+
+
+def _constant_text(constant: Any) -> str:
+    if isinstance(constant, types.CodeType):
+        return _code_text(constant)
+    if isinstance(constant, frozenset):  # `x in {"a", "b"}`: its order differs from process to process
+        return f"{{{','.join(sorted(map(repr, constant)))}}}"
+    return repr(constant)

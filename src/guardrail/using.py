@@ -184,7 +184,7 @@ def _refuse_weaker(guard: Guard, changes: Mapping[str, Given]) -> None:
     review = get(guard.spec, "review")
     if review is not None and "review" in changes:
         theirs = changes["review"].value
-        if theirs is None or not set(review.on) <= set(theirs.on):
+        if theirs is None or review.stricter_than(theirs):
             refuse("the review")
     confidence = get(guard.spec, "confidence")
     if confidence is not None and "confidence" in changes and confidence.stricter_than(changes["confidence"].value):

@@ -24,7 +24,8 @@ from guardrail import (
 from guardrail.call import MISSING
 from guardrail.errors import InvalidOutput
 from guardrail.review import labels
-from guardrail.review.triggers import Seen, always, below, draw, failed, judged, outside, rule, sample
+from guardrail.review.judging import draw, judged
+from guardrail.review.triggers import Seen, always, below, failed, outside, rule, sample
 from guardrail.store import engine
 
 

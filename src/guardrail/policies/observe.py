@@ -11,9 +11,10 @@ from guardrail.call import Call
 from guardrail.errors import ConfigError, GuardrailError
 from guardrail.policies.bar import Bar
 from guardrail.policies.budget import Budget, span
+from guardrail.policies.cases import LOOKED
 from guardrail.policies.fallback import Fallback
-from guardrail.policies.gate import trigger_of
-from guardrail.policies.review import Review
+from guardrail.policies.gate import Gate, trigger_of
+from guardrail.review.judging import NOTHING, Fired
 
 
 class Observe:
@@ -29,7 +30,7 @@ class Observe:
         budget: The option.
         bar: What an answer must reach.
         fallback: The option.
-        review: The option.
+        gate: Knows which endings people see; None where nothing is caught.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Observe:
         budget: Budget | None,
         bar: Bar | None,
         fallback: Fallback | None,
-        review: Review | None,
+        gate: Gate | None,
     ) -> None:
         self.ahead = tuple(ahead)
         self.behind = tuple(behind)
@@ -51,7 +52,7 @@ class Observe:
         self.budget = budget
         self.bar = bar
         self.fallback = fallback
-        self.review = review
+        self.gate = gate
 
     def enter(self, call: Call) -> None:
         """Let each policy judge a trial of the call; what they would change, they change on the trial."""
@@ -101,10 +102,14 @@ class Observe:
                 turn.close()
         call.confidence, call.reasons = trial.confidence, trial.reasons
         if not refused:
-            would.extend(self._endings(call))
+            would.extend(self._endings(call, self._fired(trial)))
         call.would = tuple(would)
 
-    def _endings(self, call: Call) -> list[str]:
+    def _fired(self, trial: Call) -> Fired:
+        """Return which conditions of the review hold."""
+        return NOTHING if self.gate is None else self.gate.fired(trial)
+
+    def _endings(self, call: Call, fired: Fired) -> list[str]:
         """Return the verdicts on an ending that policies before the function would have let happen."""
         would: list[str] = []
         took = clock.now() - call.start
@@ -124,9 +129,12 @@ class Observe:
             if trigger == "low" and self.fallback is None:
                 would.append(f"confidence: deferred ({why})")
                 return would
+        if self.gate is not None and trigger != "low" and (trigger is not None or call.error is None):
+            trigger = fired.reason if trigger is None else self.gate.reason_for(trigger, fired)
+            why = fired.text if trigger in LOOKED else trigger
         if trigger is not None and trigger != "invalid":
             if self.fallback is not None:
                 would.append(f"fallback: answered instead ({why})")
-            elif self.review is not None and trigger in self.review.on:
-                would.append(f"review: deferred ({trigger})")
+            elif self.gate is not None and trigger in self.gate.on:
+                would.append(f"review: deferred ({why})")
         return would

@@ -182,6 +182,11 @@ class Review(Frozen):
             raise ConfigError(f"review is of type {type(option).__name__}", hint='write review="loans" or Review("loans", ...)')
         return cls(option)
 
+    def stricter_than(self, other: Review) -> bool:
+        """Return whether something goes to people, or to as many of them, that another option would keep from them."""
+        missing = set(self.on) - set(other.on) or set(self.triggers) - set(other.triggers)
+        return bool(missing) or self.sample > other.sample or self.reviewers > other.reviewers
+
     @property
     def takes(self) -> float | None:
         """How long people have in all, in seconds of working time; None for no limit."""

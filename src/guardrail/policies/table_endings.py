@@ -5,7 +5,7 @@ The table of how a call ends (`docs/endings.md`) holds for each row by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail import call as calls
@@ -14,10 +14,11 @@ from guardrail.asks import Asks, Do, Run, Steps
 from guardrail.call import MISSING, Call
 from guardrail.decision import Prediction
 from guardrail.errors import ConfigError, InvalidOutput, ReviewUnavailable
+from guardrail.policies.cases import make_case
 from guardrail.policies.deferral import STILL_OPEN, Unanswered, deferred
 from guardrail.policies.fallback import last_good
-from guardrail.policies.gate import BESIDE, NOTHING, TOLD, Gate, make_case
-from guardrail.review.triggers import Fired
+from guardrail.policies.gate import BESIDE, Gate
+from guardrail.review.judging import NOTHING
 
 if TYPE_CHECKING:
     from guardrail.plan import Plan
@@ -52,9 +53,9 @@ class RowsGate(Gate):
             if self.review is not None and self.people_first:
                 ended = yield from self._ask_rows_first(call, state, self.review, left, trouble)
                 left = [at for at in left if state.outcomes[at] is None]
-            elif self.review is not None and "low" in self.on:
-                low = [at for at in left if trouble[at] in BESIDE]
-                yield from self._file_rows(call, state, self.review, low, trouble, beside=True)
+            elif self.review is not None:
+                beside = [at for at in left if trouble[at] in BESIDE and trouble[at] in self.on]
+                yield from self._file_rows(call, state, self.review, beside, trouble, beside=True)
             yield from self._climb_rows(call, state, left)
         cases = [at for at, trigger in trouble.items() if state.outcomes[at] is None and (trigger in self.on or trigger == "low")]
         if cases:
@@ -63,25 +64,35 @@ class RowsGate(Gate):
 
     def look(self, call: Call, state: State, trouble: dict[int, str | None]) -> None:
         """Note as trouble what a condition wants a person to see; file for a later check what is drawn of the others."""
-        for at, row in zip(range(state.count), state.rows(range(state.count)), strict=True):
-            if trouble.get(at, "") in self.on or (at in state.errors and trouble.get(at) in (None, "invalid")):
-                continue
-            of_row = self.row_call(call, state, at, row)
-            answer = MISSING if at in state.errors else state.values[at]
-            reason = self._fired(of_row, answer).reason
-            if reason is not None:
-                trouble[at] = reason
-                state.remark(at, TOLD[reason])
-                if at not in state.errors:
-                    state.provisional[at] = state.values[at]
-                    state.values[at] = state.outcomes[at] = None
-            elif at not in state.errors and at not in trouble:
-                of_row.result = state.values[at]
-                self.audit(of_row)
+        for at, reason in self.looked_at(call, state, trouble):
+            trouble[at] = reason
+            state.remark(at, state.fired[at].text)
+            if at not in state.errors:
+                state.provisional[at] = state.values[at]
+                state.values[at] = state.outcomes[at] = None
+        if self.review is not None and self.review.sample:
+            sure = [at for at in range(state.count) if at not in trouble]
+            for at, row in zip(sure, state.rows(sure), strict=True):
+                self.audit(self._answered(call, state, at, row))
 
-    def _fired(self, of_row: Call, answer: Any) -> Fired:
-        of_row.result = answer
-        return self.fired(of_row)
+    def looked_at(self, call: Call, state: State, trouble: Mapping[int, str | None]) -> Iterator[tuple[int, str]]:
+        """Ask the conditions about each row that they may be about; yield which go to people for that, and for which of `cases.LOOKED`."""
+        if self.review is None or not self.review.triggers:
+            return
+        asked = [at for at in range(state.count) if trouble.get(at, "") not in (None, "invalid")]
+        for at, row in zip(asked, state.rows(asked), strict=True):
+            fired = state.fired[at] = self.fired(self._answered(call, state, at, row))
+            before = trouble.get(at)
+            reason = fired.reason if before is None else self.reason_for(before, fired)
+            if reason is not None and before not in (reason, "low"):
+                yield at, reason
+
+    def _answered(self, call: Call, state: State, at: int, row: Any) -> Call:
+        """Return a row's own call as it stands when the function has answered, or failed."""
+        made = self.row_call(call, state, at, row)
+        if made.error is None:
+            made.result = state.provisional.get(at, state.values[at])
+        return made
 
     def _ask_rows_first(
         self, call: Call, state: State, review: Review, left: Sequence[int], trouble: Mapping[int, str | None]
@@ -172,8 +183,11 @@ class RowsGate(Gate):
             return cases
         for at in cases:
             row = self.row_call(call, state, at)
-            if (yield from self._reuse(row, review, state.provisional.get(at, MISSING))):
-                self._take_over(state, at, row)
+            try:
+                if (yield from self._reuse(row, review, state.provisional.get(at, MISSING))):
+                    self._take_over(state, at, row)
+            except InvalidOutput as problem:
+                self._misfit(call, state, at, problem)
         return [at for at in cases if state.outcomes[at] is None]
 
     def _await_rows(self, call: Call, state: State, review: Review, cases: Sequence[int], spare: float) -> Steps:
@@ -185,9 +199,13 @@ class RowsGate(Gate):
         for at in cases:
             if at in state.tickets:
                 row = self.row_call(call, state, at)
-                unanswered = yield from self._wait(
-                    row, review, state.tickets[at], state.provisional.get(at, MISSING), until=until, spare=spare
-                )
+                try:
+                    unanswered = yield from self._wait(
+                        row, review, state.tickets[at], state.provisional.get(at, MISSING), until=until, spare=spare
+                    )
+                except InvalidOutput as problem:
+                    self._misfit(call, state, at, problem)
+                    continue
                 if unanswered is None:
                     self._take_over(state, at, row)
                 else:
@@ -198,6 +216,13 @@ class RowsGate(Gate):
         """Let what became of a row's own call be the end of the row."""
         state.settle(at, row.result, row.outcome)
         state.reasons[at] = row.reasons
+
+    def _misfit(self, call: Call, state: State, at: int, problem: InvalidOutput) -> None:
+        """Let a row end with a person's answer that is none."""
+        problem.guard, problem.decision_id = self.plan.name, calls.decision_id(call.at, state.seqs[at])
+        problem.__cause__ = state.errors.get(at)
+        state.fail(at, problem)
+        state.outcomes[at] = "refused"
 
     def _file_rows(
         self, call: Call, state: State, review: Review, places: Sequence[int], trouble: Mapping[int, str | None], *,
@@ -212,8 +237,7 @@ class RowsGate(Gate):
         for at, row in zip(places, state.rows(places), strict=True):
             of_row = self.row_call(call, state, at, row)
             provisional = state.provisional.get(at)
-            fired = self._fired(of_row, provisional) if self.looks else NOTHING
-            cases.append(make_case(of_row, review, trouble[at] or "", provisional, fired))
+            cases.append(make_case(of_row, review, trouble[at] or "", provisional, state.fired.get(at, NOTHING)))
         filed = yield Do(PUT_MANY, cases)
         for at, found in zip(places, filed, strict=True):
             if not isinstance(found, ReviewUnavailable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from guardrail import call as calls
@@ -12,6 +13,7 @@ from guardrail.errors import ConfigError, GuardrailError, InvalidInput
 from guardrail.policies.observe import Observe
 from guardrail.policies.table_job import opened, validate
 from guardrail.policies.table_records import record_rows
+from guardrail.review.judging import NOTHING, Fired
 from guardrail.tables import table_of
 
 if TYPE_CHECKING:
@@ -110,4 +112,18 @@ class ObserveTable(Observe):
             verdicts.append(f"fallback: answered {len(low)} of {count} rows instead (low)")
         elif low:
             verdicts.append(f"confidence: {len(low)} of {count} rows deferred")
-        return verdicts
+        return verdicts + self._looked_at(call, state, {*low, *unfit})
+
+    def _fired(self, trial: Call) -> Fired:  # noqa: ARG002 - conditions are about rows
+        return NOTHING
+
+    def _looked_at(self, call: Call, state: State, otherwise: Collection[int]) -> list[str]:
+        """Ask the conditions about each row that would have been answered."""
+        found = [at for at, _ in self.job.gate.looked_at(call, state, dict.fromkeys(otherwise))]
+        for at in found:
+            state.would[at] = (*state.would.get(at, ()), f"review: deferred ({state.fired[at].text})")
+        if not found:
+            return []
+        if self.fallback is not None:
+            return [f"fallback: answered {len(found)} of {state.count} rows instead (a condition of the review holds)"]
+        return [f"review: {len(found)} of {state.count} rows deferred"]

@@ -117,7 +117,7 @@ class State:
     """
 
     __slots__ = (
-        "answered", "asked", "business", "container", "count", "digests", "errors", "found", "given", "keys", "likeness",
+        "answered", "asked", "business", "container", "count", "digests", "errors", "fired", "found", "given", "keys", "likeness",
         "models", "outcomes", "pending", "provisional", "reasons", "seqs", "snapshots", "sure", "table", "tickets", "values",
         "wanted", "whole", "would",
     )  # fmt: skip
@@ -148,6 +148,7 @@ class State:
         self.tickets: dict[int, Any] = {}
         self.reasons: dict[int, tuple[str, ...]] = {}
         self.would: dict[int, tuple[str, ...]] = {}  # in mode observe: what enforcing would have done
+        self.fired: dict[int, Any] = {}  # which conditions of the review hold
         self.provisional: dict[int, Any] = {}  # the function's own outputs that are not sure enough
 
     def rows(self, places: Sequence[int]) -> list[Any]:

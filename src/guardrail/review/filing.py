@@ -47,13 +47,14 @@ def put(case: Case) -> Ticket:
     return Ticket.of_row(stored)
 
 
-def answer_for(guard: str, business_id: str, not_before: datetime | float) -> Answer | None:
+def answer_for(guard: str, business_id: str, not_before: datetime | float, version: str | None = None) -> Answer | None:
     """Return what a person last decided about a matter, whatever the verdict; None when nobody did.
 
     Args:
         guard: The guard's name.
         business_id: The user's own key.
         not_before: The oldest decision that counts, as an aware moment or seconds since the epoch.
+        version: Of the model that was asked then; None for any.
 
     Raises:
         StoreError: The store cannot be read.
@@ -61,7 +62,7 @@ def answer_for(guard: str, business_id: str, not_before: datetime | float) -> An
     if not engine.exists():
         return None
     since = not_before.timestamp() if isinstance(not_before, datetime) else not_before
-    return engine.read(lambda connection: _answered(connection, guard, business_id, since))
+    return engine.read(lambda connection: _answered(connection, guard, business_id, since, version))
 
 
 class _Put:
@@ -89,16 +90,19 @@ class _Put:
 class _Answer:
     """The port for `answer_for`. A store that cannot be read knows no answer: the case is put, which fails closed."""
 
-    def now(self, guard: str, business_id: str, not_before: datetime | float) -> Answer | None:
+    def now(self, guard: str, business_id: str, not_before: datetime | float, version: str | None = None) -> Answer | None:
         try:
-            return answer_for(guard, business_id, not_before)
+            return answer_for(guard, business_id, not_before, version)
         except StoreError as problem:
             _say_unread(guard, problem)
             return None
 
-    async def later(self, guard: str, business_id: str, not_before: datetime | float) -> Answer | None:
+    async def later(
+        self, guard: str, business_id: str, not_before: datetime | float, version: str | None = None
+    ) -> Answer | None:
         try:
-            return await engine.result_later(engine.aside(lambda: answer_for(guard, business_id, not_before)), _PUT_SECONDS)
+            found = engine.aside(lambda: answer_for(guard, business_id, not_before, version))
+            return await engine.result_later(found, _PUT_SECONDS)
         except StoreError as problem:
             _say_unread(guard, problem)
             return None
@@ -114,10 +118,10 @@ def _put(connection: Connection, row: Row) -> tuple[Row, list[Event]]:
     return rows.put(connection, row, engine.now())
 
 
-def _answered(connection: Connection, guard: str, business_id: str, since: float) -> Answer | None:
+def _answered(connection: Connection, guard: str, business_id: str, since: float, version: str | None) -> Answer | None:
     from guardrail.review import rows  # noqa: PLC0415 - as above
 
-    return rows.answered(connection, guard, business_id, since)
+    return rows.answered(connection, guard, business_id, since, version)
 
 
 def _say_unread(guard: str, problem: StoreError) -> None:
@@ -135,6 +139,11 @@ def put_beside(case: Case) -> None:
         problem = done.exception()
         if problem is not None:
             _aside(lambda: to_spool(row, problem))
+            return
+        stored, events = done.result()
+        watch_over(stored)
+        if events or spool.waiting():
+            _aside(lambda: afterwards(events))
 
     engine.write(lambda connection: _put(connection, row)).add_done_callback(kept)
 

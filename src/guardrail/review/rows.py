@@ -43,6 +43,7 @@ _answered = (
     .order_by(step.c.seq.desc())
     .limit(1)
 )
+_answered_by = _answered.where(ticket.c.version == bindparam("version"))
 _end = update(ticket).where(ticket.c.id == bindparam("of"), is_open)
 _LABELS = {"case": "review"}  # what the source of a label is called, where it is not the kind of the ticket
 
@@ -174,10 +175,15 @@ def known(connection: Connection, ids: Sequence[str]) -> set[str]:
     return found
 
 
-def answered(connection: Connection, guard: str, business_id: str, not_before: float) -> Answer | None:
-    """Return the latest decision of a person about a matter since a moment, or None."""
-    wanted = {"of": plain(guard), "about": plain(business_id), "since": not_before}
-    row = connection.execute(_answered, wanted).mappings().first()
+def answered(
+    connection: Connection, guard: str, business_id: str, not_before: float, version: str | None = None
+) -> Answer | None:
+    """Return the latest decision of a person about a matter since a moment, or None; of one version of the model, or of any."""
+    wanted: dict[str, Any] = {"of": plain(guard), "about": plain(business_id), "since": not_before}
+    if version is None:
+        row = connection.execute(_answered, wanted).mappings().first()
+    else:
+        row = connection.execute(_answered_by, {**wanted, "version": plain(version)}).mappings().first()
     return None if row is None else answer(row)
 
 

@@ -6,19 +6,17 @@ are given to `Review(triggers=[...])`. All that fire are stored with the case.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import inspect
-import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from guardrail.decision import Prediction
-from guardrail.errors import ConfigError
+from guardrail.errors import AccessDenied, AuditUnavailable, ConfigError, Deferred, InvalidInput, NotApproved, ReviewUnavailable
 
-_BITS: Final = 53  # of a drawn number: all that a float between 0 and 1 can hold evenly
+CONFIDENCE: Final = "confidence"
+ANSWER: Final = "answer"
+_UNSEEN: Final = (InvalidInput, AccessDenied, NotApproved, AuditUnavailable, ReviewUnavailable, ConfigError, Deferred)
 
 
 class Seen(NamedTuple):
@@ -29,6 +27,8 @@ class Seen(NamedTuple):
         answer: What it returned, MISSING where it failed.
         confidence: How sure it is.
         error: What it raised, None where it answered.
+        names: Of the positional parameters, in order.
+        row: Of a function over a table: the name of the parameter in which the row stands, None for other functions.
     """
 
     args: tuple[Any, ...]
@@ -36,6 +36,26 @@ class Seen(NamedTuple):
     answer: Any
     confidence: float | None
     error: BaseException | None
+    names: tuple[str, ...] = ()
+    row: str | None = None
+
+    def argument(self, path: str) -> Any:
+        """Return an argument, or a field of one: "amount" or "loan.amount"; of a table's row also by the column's name alone.
+
+        Raises:
+            LookupError: There is none; AttributeError likewise.
+        """
+        given = {**dict(zip(self.names, self.args, strict=False)), **self.kwargs}
+        name, *fields = path.split(".")
+        if name not in given and self.row is not None:
+            name, fields = self.row, [name, *fields]
+        found = given[name]
+        for field in fields:
+            found = found[field] if isinstance(found, Mapping) else getattr(found, field)
+        return found
+
+
+Known = dict[int, bool | None]  # what simple conditions have said of a call, by their place in memory
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,13 +70,19 @@ class Trigger:
     name: str
     version: str
 
-    def fires(self, seen: Seen, drawn: float) -> bool:
-        """Return whether it holds; `drawn` is a number in [0, 1) that depends on the question alone."""
+    def fires(self, seen: Seen, drawn: float, known: Known | None = None) -> bool | None:
+        """Return whether it holds; None where it says nothing, as a condition on answers of a call without one.
+
+        Args:
+            seen: What it looks at.
+            drawn: A number in [0, 1) that depends on the question alone.
+            known: What is kept of simple conditions, so that each is asked once for a call.
+        """
         raise NotImplementedError
 
-    def shares(self) -> tuple[float, ...]:
-        """Return the probabilities that it draws by."""
-        return ()
+    def parts(self) -> Iterator[Trigger]:
+        """Yield the conditions that it is joined of, or itself."""
+        yield self
 
     def __or__(self, other: Trigger) -> Trigger:
         return _joined("|", self, other)
@@ -77,13 +103,19 @@ class _Joined(Trigger):
     left: Trigger
     right: Trigger
 
-    def fires(self, seen: Seen, drawn: float) -> bool:
-        if self.word == "|":
-            return self.left.fires(seen, drawn) or self.right.fires(seen, drawn)
-        return self.left.fires(seen, drawn) and self.right.fires(seen, drawn)
+    def fires(self, seen: Seen, drawn: float, known: Known | None = None) -> bool | None:
+        settled = self.word == "|"  # what one side alone decides by
+        left = self.left.fires(seen, drawn, known)
+        if left is settled:
+            return settled
+        right = self.right.fires(seen, drawn, known)
+        if right is settled:
+            return settled
+        return None if left is None or right is None else not settled
 
-    def shares(self) -> tuple[float, ...]:
-        return (*self.left.shares(), *self.right.shares())
+    def parts(self) -> Iterator[Trigger]:
+        yield from self.left.parts()
+        yield from self.right.parts()
 
 
 def _joined(word: str, left: Trigger, right: Trigger) -> Trigger:
@@ -96,102 +128,150 @@ def _joined(word: str, left: Trigger, right: Trigger) -> Trigger:
 class _Not(Trigger):
     inner: Trigger
 
-    def fires(self, seen: Seen, drawn: float) -> bool:
-        return not self.inner.fires(seen, drawn)
+    def fires(self, seen: Seen, drawn: float, known: Known | None = None) -> bool | None:
+        said = self.inner.fires(seen, drawn, known)
+        return None if said is None else not said
 
-    def shares(self) -> tuple[float, ...]:
-        return self.inner.shares()
+    def parts(self) -> Iterator[Trigger]:
+        yield from self.inner.parts()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Simple(Trigger):
+class Simple(Trigger):
+    """A condition by itself.
+
+    Attributes:
+        test: Says whether it holds.
+        of_answers: Whether it says nothing of a call without an answer.
+        reads: "confidence" where it asks how sure the answer is, "answer" where it is handed the answer by that name.
+        argument: The argument that it looks at, as `Seen.argument` takes it.
+    """
+
     test: Callable[[Seen], bool]
+    of_answers: bool = True
+    reads: str | None = None
+    argument: str | None = None
 
-    def fires(self, seen: Seen, drawn: float) -> bool:  # noqa: ARG002 - nothing is drawn here
-        return bool(self.test(seen))
+    def fires(self, seen: Seen, drawn: float, known: Known | None = None) -> bool | None:  # noqa: ARG002 - nothing is drawn here
+        """Ask it, once for each call that keeps what is known."""
+        if self.of_answers and seen.error is not None:
+            return None
+        if known is None:
+            return bool(self.test(seen))
+        if id(self) not in known:
+            known[id(self)] = bool(self.test(seen))
+        return known[id(self)]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Sample(Trigger):
+class Sample(Trigger):
+    """Chance.
+
+    Attributes:
+        share: How often it holds.
+    """
+
     share: float
 
-    def fires(self, seen: Seen, drawn: float) -> bool:
-        return seen.error is None and drawn < self.share
-
-    def shares(self) -> tuple[float, ...]:
-        return (self.share,)
+    def fires(self, seen: Seen, drawn: float, known: Known | None = None) -> bool | None:  # noqa: ARG002 - needs no keeping
+        """Compare the number that was drawn."""
+        return None if seen.error is not None else drawn < self.share
 
 
 def below(threshold: float) -> Trigger:
-    """Fire for an answer that is less sure than this, or says not how sure it is.
+    """Fire for an answer that is less sure than this, or whose confidence is no number in [0, 1].
+
+    Without the option `confidence=` the confidence is read as `confidence=` would read it.
 
     Raises:
         ConfigError: It is no number in [0, 1].
     """
     _probability(threshold, "below")
-    return _Simple(f"below({threshold:g})", "1", lambda seen: seen.error is None and not (seen.confidence or 0.0) >= threshold)
+
+    def test(seen: Seen) -> bool:
+        return seen.confidence is None or not threshold <= seen.confidence <= 1.0
+
+    return Simple(f"below({threshold:g})", "1", test, reads=CONFIDENCE)
 
 
-def outside(low: float, high: float, *, of: Callable[[Any], float] | None = None) -> Trigger:
-    """Fire for an answer whose number is below `low` or above `high`, or is no number.
+def outside(low: float, high: float, *, of: Callable[[Any], float] | str | None = None) -> Trigger:
+    """Fire for an answer whose number is below `low` or above `high`, or is NaN; or for such an argument.
 
     Args:
         low: The least that passes.
         high: The most that passes.
-        of: Takes the number from the answer; by default the answer itself, or the value of a `Prediction`.
+        of: Takes the number from the answer; by default the answer itself, or the value of a `Prediction`. Or the name of an
+            argument, with the names of fields after it: "loan.amount".
 
     Raises:
-        ConfigError: The bounds are no numbers, or the wrong way round.
+        ConfigError: The bounds are no numbers, or the wrong way round, or `of` is of another type.
     """
-    if not all(isinstance(bound, int | float) and not math.isnan(bound) for bound in (low, high)) or low > high:
+    numbers = all(isinstance(bound, int | float) and not isinstance(bound, bool) for bound in (low, high))
+    if not numbers or not low <= high:
         raise ConfigError("outside() wants two numbers, the smaller first", hint="write outside(0.4, 0.6)")
+    name = f"outside({low:g}, {high:g})"
+    if isinstance(of, str) and of:
+        path = of
+        return Simple(f"{name[:-1]}, {path})", "1", lambda seen: not low <= float(seen.argument(path)) <= high, argument=path)
+    if of is not None and not callable(of):
+        raise ConfigError(
+            f"outside(of=...) is of type {type(of).__name__}", hint='write of="amount" or of=lambda answer: answer.price'
+        )
 
     def test(seen: Seen) -> bool:
-        if seen.error is not None:
-            return False
         answer = seen.answer.value if of is None and isinstance(seen.answer, Prediction) else seen.answer
         return not low <= float(answer if of is None else of(answer)) <= high
 
-    return _Simple(f"outside({low:g}, {high:g})", "1" if of is None else _digest(of), test)
+    return Simple(name, "1" if of is None else _version(of), test)
 
 
 def rule(fn: Callable[..., bool], *, name: str | None = None, version: str | None = None) -> Trigger:
     """Fire where a function of yours says so.
 
     Args:
-        fn: Takes the same arguments as the guarded function, and the answer too if it has a parameter `answer`.
+        fn: Takes the same arguments as the guarded function, and the answer too if it has a parameter `answer`. It is called in
+            the caller's way, so it must be quick; what it raises sends the case to people.
         name: What it is called; by default the function's own name.
-        version: What tells it from an earlier form; by default a digest of its code.
+        version: What tells it from an earlier form; by default a digest of its code, without what it refers to.
 
     Raises:
-        ConfigError: It cannot be called.
+        ConfigError: It cannot be called, or is a coroutine function.
     """
     if not callable(fn):
         raise ConfigError("rule() wants a function", hint="write rule(lambda applicant: applicant.age < 21)")
+    if inspect.iscoroutinefunction(fn):
+        raise ConfigError("rule() wants a plain function, not a coroutine function", hint="write def in place of async def")
     try:
         wants_answer = "answer" in inspect.signature(fn).parameters
     except (TypeError, ValueError):
         wants_answer = False
 
     def test(seen: Seen) -> bool:
-        if seen.error is not None:
-            return False
         return fn(*seen.args, **seen.kwargs, answer=seen.answer) if wants_answer else fn(*seen.args, **seen.kwargs)
 
-    return _Simple(name or str(getattr(fn, "__name__", "rule")), version or _digest(fn), test)
+    own = str(getattr(fn, "__name__", "rule"))
+    called = name or ("rule" if own == "<lambda>" else own)
+    return Simple(called, version or _version(fn), test, reads=ANSWER if wants_answer else None)
 
 
-def failed(*types: type[BaseException]) -> Trigger:
-    """Fire where the function raised one of these errors; without any, for every one that something may recover."""
-    if not all(isinstance(each, type) and issubclass(each, BaseException) for each in types):
+def failed(*types: type[Exception]) -> Trigger:
+    """Fire where the function raised one of these errors; without any, for every one that something may recover.
+
+    Raises:
+        ConfigError: One is no type of an error, or of one that no condition sees: refused input, access, wrong use.
+    """
+    if not all(isinstance(each, type) and issubclass(each, Exception) for each in types):
         raise ConfigError("failed() wants types of errors", hint="write failed(TimeoutError)")
+    if any(issubclass(each, _UNSEEN) for each in types):
+        raise ConfigError("failed() names an error that no condition sees", hint='for refused input write Review(on=["invalid"])')
     wanted = types or (Exception,)
-    return _Simple(f"failed({', '.join(each.__name__ for each in types)})", "1", lambda seen: isinstance(seen.error, wanted))
+    name = f"failed({', '.join(each.__name__ for each in types)})"
+    return Simple(name, "1", lambda seen: isinstance(seen.error, wanted), of_answers=False)
 
 
 def always() -> Trigger:
     """Fire for every answer: a person decides each case."""
-    return _Simple("always()", "1", lambda seen: seen.error is None)
+    return Simple("always()", "1", lambda _: True)
 
 
 def sample(share: float) -> Trigger:
@@ -203,64 +283,7 @@ def sample(share: float) -> Trigger:
     _probability(share, "sample")
     if not share:
         raise ConfigError("sample(0) never fires", hint="leave it out")
-    return _Sample(f"sample({share:g})", "1", share)
-
-
-class Fired(NamedTuple):
-    """What of the conditions held.
-
-    Attributes:
-        triggers: Name and version of all that fired.
-        inclusion: The probability that the case would be here: less than 1 only if it was drawn by lot.
-        problem: What a condition itself raised; then a person decides, since nobody knows what it would have said.
-    """
-
-    triggers: tuple[dict[str, str], ...] = ()
-    inclusion: float = 1.0
-    problem: Exception | None = None
-
-    @property
-    def reason(self) -> str | None:
-        """Why the case goes to people, None where nothing fired."""
-        if self.problem is not None:
-            return "trigger_failed"
-        return "trigger" if self.triggers else None
-
-
-def judged(triggers: Sequence[Trigger], seen: Seen, drawn: Callable[[], float]) -> Fired:
-    """Ask all conditions.
-
-    Args:
-        triggers: The conditions.
-        seen: What they look at.
-        drawn: Gives the number that the question draws; asked only where something is drawn.
-    """
-    shares = sorted({share for each in triggers for share in each.shares()})
-    lot = drawn() if shares else 0.0
-    fired: list[Trigger] = []
-    problem: Exception | None = None
-    for each in triggers:
-        try:
-            if each.fires(seen, lot):
-                fired.append(each)
-        except Exception as error:  # noqa: BLE001 - whatever it is, a person decides
-            problem = problem or error
-    inclusion = 1.0
-    if shares and fired and problem is None:
-        # Between two shares nothing changes, so one number of each part tells for all of it.
-        edges = [0.0, *(share for share in shares if share < 1.0), 1.0]
-        parts = itertools.pairwise(edges)
-        inclusion = sum(high - low for low, high in parts if any(each.fires(seen, (low + high) / 2) for each in triggers))
-    return Fired(tuple({"name": each.name, "version": each.version} for each in fired), inclusion, problem)
-
-
-def draw(secret: bytes, about: str, question: bytes) -> float:
-    """Return a number in [0, 1) that a question draws: the same each time, and not to be foreseen without the secret.
-
-    HMAC-SHA256 (RFC 2104) of what the draw is for and the exact key of the question; its first 53 bits.
-    """
-    digest = hmac.digest(secret, about.encode() + b"\0" + question, "sha256")
-    return float((int.from_bytes(digest[:8], "big") >> (64 - _BITS)) / (1 << _BITS))
+    return Sample(f"sample({share:g})", "1", share)
 
 
 def _probability(value: object, what: str) -> None:
@@ -268,13 +291,7 @@ def _probability(value: object, what: str) -> None:
         raise ConfigError(f"{what}() wants a number between 0 and 1", hint=f"write {what}(0.1)")
 
 
-def _digest(fn: Callable[..., Any]) -> str:
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        return "1"
-    seen = (
-        code.co_code
-        + repr([each for each in code.co_consts if not hasattr(each, "co_code")]).encode()
-        + repr(code.co_names).encode()
-    )
-    return hashlib.blake2b(seen, digest_size=5).hexdigest()
+def _version(fn: Callable[..., Any]) -> str:
+    from guardrail.guard import code_hash  # noqa: PLC0415 - guards know of conditions in turn
+
+    return code_hash(fn)
