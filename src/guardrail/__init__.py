@@ -56,12 +56,14 @@ if TYPE_CHECKING:
     from guardrail.spec import UNSET, ModeName, Options
     from guardrail.threshold import NoThreshold, Threshold
     from guardrail.using import (
+        appeal,
         configure,
         decide,
         feedback,
         flush,
         guard_of,
         last_decision,
+        override,
         shutdown,
         warm,
         with_options,
@@ -97,7 +99,7 @@ _HOMES = {
     "review.ticket": ("Ticket",),
     "spec": ("UNSET", "ModeName", "Options"),
     "using": (
-        "configure", "decide", "feedback", "flush", "guard_of", "last_decision", "shutdown", "warm", "with_options",
+        "appeal", "configure", "decide", "feedback", "flush", "guard_of", "last_decision", "override", "shutdown", "warm", "with_options",
     ),
 }  # fmt: skip
 _ROOMS = ("errors", "ledger", "review", "testing")  # with names of their own: `guardrail.review.queue("loans")`
@@ -109,9 +111,9 @@ __all__ = [
     "Decorator", "Deferred", "Duration", "Fallback", "Guard", "GuardrailError", "InvalidInput", "InvalidOutput",
     "Level", "Limit", "LimitExceeded", "ModeName", "NoThreshold", "NotApproved", "Options", "Outcome", "Owner", "PartialBatch", "Prediction",
     "Principal", "Refused", "Retry", "Review", "ReviewUnavailable", "Rows", "Secret", "Stage", "Stopped", "Subject",
-    "Threshold", "Ticket", "Trigger", "acting_as", "audited", "batch", "budgeted", "cached", "calibrate", "check_deadline", "circuit_broken",
+    "Threshold", "Ticket", "Trigger", "acting_as", "appeal", "audited", "batch", "budgeted", "cached", "calibrate", "check_deadline", "circuit_broken",
     "confident", "configure", "decide", "feedback", "flush", "guard_of", "guarded", "last_decision", "last_good",
-    "limited", "remaining", "retried", "shutdown", "stage", "validated", "warm", "with_options",
+    "limited", "override", "remaining", "retried", "shutdown", "stage", "validated", "warm", "with_options",
 ]  # fmt: skip
 
 

@@ -16,7 +16,6 @@ from guardrail.call import Call
 from guardrail.compiler_shared import caching_of
 from guardrail.decision import Prediction
 from guardrail.drivers import asynchronous, hand_off, streams, watchdog
-from guardrail.errors import ConfigError
 from guardrail.plan import Facts, Plan
 from guardrail.policies.annotations import ANY, Check, check_for, resolve
 from guardrail.policies.answers import keeper, nothing
@@ -301,11 +300,10 @@ class Assembly:
             if memory is None:
                 memory = self.guard.parts["memory"] = Memory(Rows(MEMORY_ROWS, MEMORY_BYTES))
             keepers.append(memory.keep)
-        if review is not None and review.callback is not None and settings.current().callback_secret is None:
-            raise ConfigError(
-                "Review(callback=...) is signed, and there is no key for it", guard=self.guard.name, policy="review",
-                hint="set GUARDRAIL_CALLBACK_SECRET (or …_FILE): whsec_ and base64 of 24 to 64 random bytes",
-            )  # fmt: skip
+        if review is not None and review.callback is not None:
+            from guardrail.review import signing  # noqa: PLC0415 - for those who have callbacks
+
+            signing.key()
         judge = None
         if "return" in self.checks and not self.stream:
             judge = Output(self.checks["return"]).judge

@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any, Final, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, Unpack, overload
 
 from guardrail import call as calls
 from guardrail import clock, lifecycle
@@ -21,6 +21,9 @@ from guardrail.spec import UNSET, Given, Options, check, get
 P = ParamSpec("P")
 R = TypeVar("R")
 _DURABILITY: Final = ("off", "buffered", "sync")
+
+if TYPE_CHECKING:
+    from guardrail.review.ticket import Ticket
 
 
 def guard_of(fn: Callable[..., Any]) -> Guard:
@@ -252,6 +255,73 @@ def feedback(
 
     said = {} if actual is UNSET else {"actual": actual}
     labels.add(decision_id=decision_id, business_id=business_id, guard=guard, value=value, at=at, source=source, **said)
+
+
+def override(
+    decision_id: str | None = None,
+    value: Any = ...,
+    *,
+    business_id: str | None = None,
+    guard: str | None = None,
+    reason: str,
+    note: str | None = None,
+    actor: str,
+) -> Decision[Any]:
+    """Put a person's answer in the place of a decision. The old one stays in the ledger; the new one stands beside it.
+
+    It becomes a label, answers the next deferred call of the same business id where `Review(reuse=...)` allows, and is called
+    back. Where the guard's tag `risk` is one of the setting `second_approval`, it holds when a second person has approved it.
+
+    Args:
+        decision_id: The decision; or
+        value: The answer that is right, able to be JSON, and one that the case allows.
+        business_id: the user's own key, with `guard` where several guards decide on the same matter: the newest decision.
+        guard: Name of the guard, for a business id.
+        reason: Why, as a code: "wrong_input", "missing_context", "model_error", "policy_exception", "ambiguous", "fraud",
+            "other" (which needs a note), or one of the setting `review_reasons`.
+        note: Why, for the next reader.
+        actor: Who overrides it.
+
+    Returns:
+        The decision that stands now: outcome "human", or "deferred" with the ticket while a second person has to approve.
+
+    Raises:
+        ConfigError: Not one id is given, there is no value, or the reason is none of the codes.
+        DecisionNotFound: There is no such decision.
+        InvalidInput: The value is not one that the case allows.
+        StoreError: The store cannot take it.
+    """
+    from guardrail.review import overriding  # noqa: PLC0415 - the store is loaded by who needs it
+
+    return overriding.override(decision_id, value, business_id=business_id, guard=guard, reason=reason, note=note, actor=actor)
+
+
+def appeal(
+    decision_id: str | None = None, text: str = "", *, business_id: str | None = None, guard: str | None = None, by: str
+) -> Ticket:
+    """Object to a decision, a person's or an automated one: another person looks at it, a senior where there is one.
+
+    Whoever decided it is not handed the case, and whoever looks at it is not told who that was. The case waits in the queue
+    "appeals", due in 30 days; `guardrail.review.reply(ticket.id)` is what the person concerned is told, in plain words.
+
+    Args:
+        decision_id: The decision; or
+        text: Why, in the words of the person concerned.
+        business_id: the user's own key, with `guard` where several guards decide on the same matter: the newest decision.
+        guard: Name of the guard, for a business id.
+        by: Who objects.
+
+    Returns:
+        The ticket; that of an appeal which is still open, if there is one.
+
+    Raises:
+        ConfigError: Not one id is given, or the text says nothing.
+        DecisionNotFound: There is no such decision.
+        StoreError: The store cannot take it.
+    """
+    from guardrail.review import appeals  # noqa: PLC0415 - as above
+
+    return appeals.appeal(decision_id, text, business_id=business_id, guard=guard, by=by)
 
 
 def configure(**settings: Any) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from guardrail.review import people
+    from guardrail.review.appeals import reply
     from guardrail.review.calibrated import Calibration, calibrated_from_labels
-    from guardrail.review.case import Actor, Answer, Case, StaleClaim, TicketClosed, TicketHeld, TicketNotFound
+    from guardrail.review.case import Actor, Answer, Case, DecisionNotFound, StaleClaim, TicketClosed, TicketHeld, TicketNotFound
     from guardrail.review.conformal import Interval, Intervals, intervals
     from guardrail.review.deciding import Claim, cancel, claim, decide, decline, extend, reassign, release
     from guardrail.review.desk import count, details, ending, find, get, listing, open_count, resolve, state
@@ -30,7 +31,17 @@ if TYPE_CHECKING:
 _ELSEWHERE: Final = {
     name: f"guardrail.{module}"
     for module, names in {
-        "review.case": ("Actor", "Answer", "Case", "StaleClaim", "TicketClosed", "TicketHeld", "TicketNotFound"),
+        "review.appeals": ("reply",),
+        "review.case": (
+            "Actor",
+            "Answer",
+            "Case",
+            "DecisionNotFound",
+            "StaleClaim",
+            "TicketClosed",
+            "TicketHeld",
+            "TicketNotFound",
+        ),
         "review.calibrated": ("Calibration", "calibrated_from_labels"),
         "review.conformal": ("Interval", "Intervals", "intervals"),
         "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
@@ -50,9 +61,9 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "extend", "failed", "find", "get", "intervals", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "resolve",
+    "expire_due", "extend", "failed", "find", "get", "intervals", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
     "state", "stats", "tick",
 ]  # fmt: skip

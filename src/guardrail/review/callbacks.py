@@ -14,17 +14,18 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from guardrail import clock, settings
 from guardrail.errors import ConfigError, InvalidInput
-from guardrail.review import rows, tell
+from guardrail.review import rows, signing, tell
 from guardrail.review.case import Answer, Row
 from guardrail.store import engine
-from guardrail.store.tables import ticket, undelivered
+from guardrail.store.tables import is_open, ticket, undelivered
 
 MOST_TRIES: Final = 20
 _LEASE: Final = 60.0  # seconds that whoever sends one has for it
 _TIMEOUT: Final = 10.0
 _FIRST: Final = 5.0  # seconds; the limit of the pause doubles with every try, up to:
 _LONGEST: Final = 6 * 3600.0
-_AT_ONCE: Final = 10
+_AT_ONCE: Final = 5  # whose requests together end within the lease
+_ROUND: Final = 20.0  # seconds after which no more are begun: deadlines are kept by the same thread
 _due = (
     select(ticket.c.id)
     .where(undelivered, ticket.c.delivery_at <= bindparam("now"))
@@ -38,6 +39,7 @@ _take = (
     .returning(ticket)
 )
 _soonest = select(func.min(ticket.c.delivery_at)).where(undelivered)
+_wanted = select(ticket.c.id).where(is_open, ticket.c.callback.is_not(None)).limit(1)
 _done = update(ticket).where(ticket.c.id == bindparam("of"), undelivered)
 
 
@@ -65,14 +67,20 @@ def soonest(connection: Connection) -> float | None:
     return connection.execute(_soonest).scalar()
 
 
+def wanted(connection: Connection) -> bool:
+    """Return whether a case is open whose answer is to be sent: who decides it may be gone before it has arrived."""
+    return connection.execute(_wanted).first() is not None
+
+
 def deliver_due(within: float = engine.PATIENCE) -> int:
-    """Send every answer whose time has come; return how many arrived.
+    """Send the answers whose time has come, as long as that does not take too long; return how many arrived.
 
     Raises:
         StoreError: The store cannot be read, or cannot take what came of it.
     """
     arrived = 0
-    while True:
+    until = clock.now() + _ROUND
+    while clock.now() < until:
         now = engine.now()
         if not engine.read(lambda connection, now=now: connection.execute(_due, {"now": now}).first() is not None, within):  # type: ignore[misc]
             return arrived
@@ -83,6 +91,7 @@ def deliver_due(within: float = engine.PATIENCE) -> int:
             sent = _send(row, answer)
             arrived += sent.state == "delivered"
             tell.tell(engine.result(engine.write(lambda connection, row=row, sent=sent: _note(connection, row, sent)), within))  # type: ignore[misc]
+    return arrived
 
 
 def _taken(connection: Connection, now: float) -> list[tuple[Row, Answer]]:
@@ -118,7 +127,7 @@ def _send(row: Row, answer: Answer) -> Sent:
         moment = str(int(clock.wall()))
         headers = {
             "Content-Type": "application/json", "webhook-id": row["id"], "webhook-timestamp": moment,
-            "webhook-signature": signature(key(), row["id"], moment, body),
+            "webhook-signature": signature(signing.key(), row["id"], moment, body),
         }  # fmt: skip
         client = Client.to(target, _TIMEOUT)
         try:
@@ -168,20 +177,3 @@ def message(row: Row, answer: Answer) -> dict[str, Any]:
             "on_expiry": answer.on_expiry if answer.state == "expired" else None,
         },
     }
-
-
-def key() -> bytes:
-    """Return the key that callbacks are signed with.
-
-    Raises:
-        ConfigError: The setting `callback_secret` is missing, or no key.
-    """
-    from guardrail.delivery.sinks.webhook import signing_key  # noqa: PLC0415 - as above
-
-    secret = settings.current().callback_secret
-    if secret is None:
-        raise ConfigError(
-            "a callback is signed, and there is no key for it",
-            hint="set GUARDRAIL_CALLBACK_SECRET (or …_FILE): whsec_ and base64 of 24 to 64 random bytes",
-        )
-    return signing_key(secret.reveal(), "GUARDRAIL_CALLBACK_SECRET")

@@ -35,6 +35,10 @@ class TicketClosed(GuardrailError):
     """The ticket has been decided, has expired or was cancelled, and takes no further decision."""
 
 
+class DecisionNotFound(GuardrailError, LookupError):
+    """Neither the ledger nor the queue knows the decision."""
+
+
 class TicketHeld(GuardrailError):
     """Somebody else is at work on the ticket, or the person has had a part in it already."""
 

@@ -207,7 +207,7 @@ def decide(
         TicketHeld: Others are at work on it, or the person has voted on it or declined it.
         AccessDenied: It is for another role, or they asked for it themselves.
         InvalidInput: The value is none of the choices, not of the function's type, or does not go with the verdict.
-        ConfigError: The reason is none of the codes, or says "other" without a note.
+        ConfigError: The reason is none of the codes, or says "other" without a note; or an appeal is decided without a note.
         StoreError: The store cannot take the decision.
     """
     why, who = codes.checked(reason, note), Actor.of(actor)
@@ -217,6 +217,8 @@ def decide(
 
     def vote(connection: Connection) -> votes.Voted:
         row = rows.locked(connection, ticket_id)
+        if row["kind"] == "appeal" and not says_something(words):
+            raise ConfigError("who appealed is owed an explanation", hint='write note="..." in plain words; it is for them')
         said, text = judged(desk.whole(connection, row), value, verdict)
         return votes.cast(connection, row, who, votes.Vote(said, rows.kept(row, text), why, words), now=now, token=token)
 

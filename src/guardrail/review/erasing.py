@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, or_, select, updat
 from guardrail import clock
 from guardrail.review import rows, spool, tell, upkeep
 from guardrail.review.case import Actor, Row, from_text, to_text
-from guardrail.review.personal import ERASED, GONE, KEY, SUBJECT
+from guardrail.review.personal import ERASED, GONE, KEY, OF, SUBJECT
 from guardrail.store import engine, file_lock
 from guardrail.store.states import OPEN_STATES
 from guardrail.store.tables import claim, label, step, ticket
@@ -138,7 +138,7 @@ def _clear(connection: Connection, about: About, actor: Actor, now: float) -> tu
 def _emptied(row: Row) -> dict[str, Any]:
     """Return what becomes of a ticket's columns that may hold something of the subject's."""
     arguments = from_text(row["arguments"])
-    names = [name for name in arguments if name not in (SUBJECT, KEY, GONE)] if isinstance(arguments, dict) else []
+    names = [name for name in arguments if name not in (SUBJECT, KEY, GONE, OF)] if isinstance(arguments, dict) else []
     return {
         "arguments": to_text({**dict.fromkeys(names, from_text(ERASED)), GONE: True}),
         "shown": None if row["shown"] is None else ERASED,

@@ -149,7 +149,7 @@ def _aside(do: Callable[[], object]) -> None:
 
 def watch_over(row: Row) -> None:
     """See that what time has to do with a ticket is done, even if nobody looks at the queue."""
-    if row["act_at"] is not None:
+    if row["act_at"] is not None or row["callback"] is not None:
         sweeper.ensure()
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 SUBJECT: Final = "$subject"
 KEY: Final = "$key"
 GONE: Final = "$erased"
+OF: Final = "$of"  # in an appeal or an override: the ticket before, under whose id its arguments were sealed
 ANSWER: Final = "answer"
+_OURS: Final = frozenset({SUBJECT, KEY, GONE, OF})
 ERASED: Final = to_text(opening.ERASED)
 
 
@@ -53,9 +55,21 @@ def _answers_key(case: Case, keys: Mapping[str | None, Any]) -> str | None:
 
 def opened(shown: Any, ticket_id: str) -> Any:
     """Return what is shown to a person, with what is sealed in it opened."""
-    if isinstance(shown, dict) and not {SUBJECT, KEY, GONE}.isdisjoint(shown):
-        shown = {name: each for name, each in shown.items() if name not in (SUBJECT, KEY, GONE)}
+    if isinstance(shown, dict) and not _OURS.isdisjoint(shown):
+        ticket_id = shown.get(OF, ticket_id)
+        shown = {name: each for name, each in shown.items() if name not in _OURS}
     return opening.revealed(shown, ticket_id)
+
+
+def again(before: Row) -> tuple[dict[str, Any], bool]:
+    """Return the arguments of a case as another case about the same decision may hold them, and whether answers are personal.
+
+    What is sealed stays sealed, and is erased with its subject.
+    """
+    found = from_text(before["arguments"])
+    if not isinstance(found, dict):
+        return {}, False
+    return ({OF: before["id"], **found} if '"$' in before["arguments"] else found), KEY in found
 
 
 def answer_text(row: Row, value: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Update, bindparam, func, or_, select, update
 from sqlalchemy import insert as plain_insert
 
 from guardrail.review import callbacks, tell
@@ -224,6 +224,17 @@ def put_label(
             "inclusion": row["inclusion"],
         },
     )  # fmt: skip
+
+
+def change(ticket_id: str, **values: Any) -> Update:
+    """Return the statement that changes some columns of a ticket."""
+    return update(ticket).where(ticket.c.id == ticket_id).values(**values)
+
+
+def open_child(connection: Connection, parent: str, kind: str) -> RowMapping | None:
+    """Return the open appeal or override of a decision, None where there is none."""
+    query = select(ticket).where(ticket.c.decision_id == plain(parent), ticket.c.kind == kind, is_open).limit(1)
+    return connection.execute(query).mappings().first()
 
 
 def kept(row: Row, value: str | None) -> str | None:

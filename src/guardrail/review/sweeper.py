@@ -74,8 +74,10 @@ class _Sweeper:
         from guardrail.review import callbacks, time_passes, upkeep  # noqa: PLC0415 - on this thread, with SQLAlchemy
 
         upkeep.tick()
-        coming = engine.read(lambda connection: (time_passes.soonest(connection), callbacks.soonest(connection)))
-        return min((each for each in coming if each is not None), default=None)
+        *coming, wanted = engine.read(
+            lambda connection: (time_passes.soonest(connection), callbacks.soonest(connection), callbacks.wanted(connection))
+        )
+        return min((each for each in coming if each is not None), default=engine.now() + _LONGEST if wanted else None)
 
 
 _sweeper = _Sweeper()

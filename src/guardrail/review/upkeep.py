@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from guardrail import notices, settings
-from guardrail.review import callbacks, spool, tell, time_passes
+from guardrail.review import callbacks, spool, sweeper, tell, time_passes
 from guardrail.store import engine
 from guardrail.store.engine import StoreError
 
@@ -77,9 +77,14 @@ def catch_up(within: float = engine.PATIENCE) -> None:
     if not engine.exists():
         return
     now = engine.now()
-    due, left = engine.read(lambda connection: (time_passes.anything(connection, now), tell.left(connection, now)), within)
+    due, left, unsent = engine.read(
+        lambda connection: (time_passes.anything(connection, now), tell.left(connection, now), callbacks.soonest(connection)),
+        within,
+    )
     if due:
         act(within)
+    if unsent is not None:
+        sweeper.ensure()
     if forgotten := tell.tell(left):
         engine.result(forgotten, within)
 

@@ -72,6 +72,7 @@ class Settings:
         retention: How long records are kept, as written (`settings.periods` reads it); None: for ever.
         working_hours: When reviewers work, as written (`settings.hours` reads it).
         review_reasons: Codes for why a person decided otherwise, beside our own.
+        second_approval: Values of a guard's tag `risk` for which an override needs two people.
         callback_secret: What callbacks are signed with; `.reveal()` gives it.
         callback_private: Whether callbacks may go to private addresses.
         compress: Whether closed segments are compressed in the background.
@@ -95,6 +96,7 @@ class Settings:
     retention: str | None
     working_hours: str
     review_reasons: tuple[str, ...]
+    second_approval: tuple[str, ...]
     callback_secret: SecretText | None
     callback_private: bool
     compress: bool

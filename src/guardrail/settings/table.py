@@ -122,6 +122,10 @@ TABLE: Final[dict[str, Setting]] = {
             "Codes for why a person decided otherwise, beside those that are always there.", shown="only those that are always there",
         ),
         Setting(
+            "second_approval", codes, ("high",), "high,unacceptable",
+            "Values of a guard's tag `risk` for which an override holds only when a second person has approved it.", shown="high",
+        ),
+        Setting(
             "callback_secret", secret, None, "whsec_… · any text",
             "The key that callbacks of the review queue are signed with, as Standard Webhooks has it.",
             secret=True, shown="none: a guard with a callback asks for it",
