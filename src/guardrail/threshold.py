@@ -3,74 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Self
 
 from guardrail import clock
+from guardrail.curve import Calibrated, Point, Scores
 from guardrail.errors import ConfigError
 from guardrail.interval import UNBOUND
 
-if TYPE_CHECKING:
-    from guardrail.review.capacity import Reviews
-
-
-class Point(NamedTuple):
-    """One point of the risk-coverage curve.
-
-    Attributes:
-        at_least: The threshold.
-        coverage: The share of calibration cases that reach it.
-        accepted: How many those are.
-        errors: How many of them were wrong.
-        certified: Whether the guarantee holds at this threshold.
-    """
-
-    at_least: float
-    coverage: float
-    accepted: int
-    errors: int
-    certified: bool
-
-    @property
-    def risk(self) -> float:
-        """The share of errors among the cases that reach it."""
-        return self.errors / self.accepted
-
-    @property
-    def risk_interval(self) -> tuple[float, float]:
-        """The exact 95 % interval of that (Clopper and Pearson 1934)."""
-        from guardrail.review.calibrate import interval  # noqa: PLC0415 - it makes points, and so imports this
-
-        return interval(self.errors, self.accepted)
-
-
-class Scores(NamedTuple):
-    """How much a confidence is worth on the calibration's cases; 0 would be best in all four.
-
-    A change of scale that keeps the order (isotonic, Platt, temperature) improves the first two and leaves the last two, and
-    the risk-coverage curve, as they are.
-
-    Attributes:
-        ece: Expected calibration error, in 15 bins of equal width: by how much confidence and share of right answers differ
-            (Naeini, Cooper, Hauskrecht 2015; Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599).
-        brier: Mean squared difference between confidence and being right (Brier 1950).
-        aurc: Area under the risk-coverage curve: the mean share of errors over all thresholds (Geifman, Uziel, El-Yaniv 2019,
-            arXiv:1805.08206).
-        augrc: Area under the generalised one: the mean share of cases that are accepted and wrong, which strict thresholds with few
-            cases do not dominate (Traub and others 2024, arXiv:2407.01032).
-    """
-
-    ece: float
-    brier: float
-    aurc: float
-    augrc: float
+__all__ = ["NoThreshold", "Point", "Scores", "Threshold"]
 
 
 @dataclass(frozen=True, repr=False)
-class Threshold:
+class Threshold(Calibrated):
     """A confidence from which on answers are wrong at most so often, with a stated certainty. Made by `calibrate`.
 
     The guarantee: with probability 1 - delta over the draw of the calibration data, at most a share `max_error` of the answers
@@ -122,56 +70,12 @@ class Threshold:
         """Whether it has expired."""
         return self.expires is not None and clock.wall() >= self.expires.timestamp()
 
-    def curve(self) -> Any:
-        """Return the risk-coverage curve: a pandas DataFrame where pandas is installed, else a list of dictionaries.
-
-        Each row has `at_least`, `coverage`, `accepted`, `errors`, `risk`, the exact 95 % interval of the risk as `risk_low` and
-        `risk_high`, and `certified`.
-        """
-        return _curve(self.points)
-
-    def _repr_html_(self) -> str:
-        from guardrail.review.cards import threshold_card  # noqa: PLC0415 - for notebooks
-
-        return threshold_card(self)
-
-    def reviews(self, per_day: float, *, reviewers: int, per_hour: float, hours: float = 8.0) -> Reviews:
-        """Return what the threshold costs in people's time: cases a day, utilisation, expected wait, and a warning.
-
-        Args:
-            per_day: How many calls are made a day.
-            reviewers: How many people decide cases at the same time.
-            per_hour: How many cases one of them decides in an hour.
-            hours: For how many hours a day.
-
-        Raises:
-            ConfigError: A number makes no sense.
-        """
-        from guardrail.review.capacity import reviews  # noqa: PLC0415 - for those who plan
-
-        cases, *ends = self.reviews_a_day(per_day)
-        return reviews(cases, (ends[0], ends[1]), reviewers=reviewers, per_hour=per_hour, hours=hours)
-
-    def reviews_a_day(self, calls_a_day: float) -> tuple[float, float, float]:
-        """Return how many cases a day go to people: expected, and its 95 % interval.
-
-        Args:
-            calls_a_day: How many calls are made a day.
-        """
-        if not 0 <= calls_a_day < float("inf"):
-            raise ConfigError("calls a day must be 0 or more", hint="write a number such as 1000")
-        low, high = self.coverage_interval
-        return calls_a_day * (1 - self.coverage), calls_a_day * (1 - high), calls_a_day * (1 - low)
-
-    def reviewers_needed(self, calls_a_day: float, cases_a_day: float) -> float:
-        """Return how many reviewers the expected cases occupy, each of whom decides so many cases a day."""
-        if not cases_a_day > 0:
-            raise ConfigError("a reviewer decides more than no case a day", hint="write a number such as 80")
-        return self.reviews_a_day(calls_a_day)[0] / cases_a_day
+    def _reach(self) -> tuple[float, float, float]:
+        return self.coverage, *self.coverage_interval
 
     def to_json(self) -> str:
         """Return it as JSON, to be deployed beside the model; `Threshold.from_json` reads it."""
-        return json.dumps(self._plain(), indent=1)
+        return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -193,7 +97,7 @@ class Threshold:
         """
         from guardrail import threshold_file  # noqa: PLC0415 - for those who deploy one
 
-        return threshold_file.save(Path(path), self._plain())
+        return threshold_file.save(Path(path), self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path, *, signed_by: str | None = None) -> Self:
@@ -214,11 +118,12 @@ class Threshold:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ConfigError(f"there is no threshold in {path}", hint="write what Threshold.save() wrote") from None
 
-    def _plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what can be JSON."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
         found["scores"] = None if self.scores is None else self.scores._asdict()
         found["expires"] = None if self.expires is None else self.expires.isoformat()
-        found["groups"] = {name: each._plain() for name, each in self.groups.items()}  # noqa: SLF001 - its own kind
+        found["groups"] = {name: each.to_dict() for name, each in self.groups.items()}
         return found
 
     @classmethod
@@ -234,7 +139,7 @@ class Threshold:
 
 
 @dataclass(frozen=True, repr=False)
-class NoThreshold:
+class NoThreshold(Calibrated):
     """There is no threshold that the labels certify. As `confidence=` it defers everything.
 
     Attributes:
@@ -260,34 +165,14 @@ class NoThreshold:
         """How many more labels of the same kind are needed, about; 0 where more would not help."""
         return max(0, self.labels_needed - self.labels)
 
-    def curve(self) -> Any:
-        """Return the risk-coverage curve, as `Threshold.curve` does."""
-        return _curve(self.points)
-
-    def _repr_html_(self) -> str:
-        from guardrail.review.cards import threshold_card  # noqa: PLC0415 - for notebooks
-
-        return threshold_card(self)
-
-    def _plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as what can be JSON."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
         return found | {"scores": None if self.scores is None else self.scores._asdict()}
 
     @classmethod
     def _of(cls, found: Mapping[str, Any]) -> Self:
         return cls(**_drawn(dict(found)))
-
-
-def _curve(points: Sequence[Point]) -> Any:
-    rows = []
-    for point in points:
-        low, high = point.risk_interval
-        rows.append({**point._asdict(), "risk": point.risk, "risk_low": low, "risk_high": high})
-    try:
-        import pandas as pd  # noqa: PLC0415 - whoever works in a notebook has it
-    except ImportError:
-        return rows
-    return pd.DataFrame(rows)
 
 
 def _drawn(given: dict[str, Any]) -> dict[str, Any]:

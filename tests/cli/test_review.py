@@ -137,7 +137,7 @@ def test_decide_ends_the_case(run: Run, words: list[str], kept: tuple[str, Any])
     ("words", "text"),
     [
         (["maybe"], "none of the choices (write one of: yes, no)"),
-        ([], "exactly one thing (write a VALUE, --accept or --reject)"),
+        ([], "exactly one thing (write a VALUE, --accept, --reject or --unsure)"),
         (["yes", "--accept"], "exactly one thing"),
         (["--accept", "--reject"], "exactly one thing"),
         (["{", "--json-value"], "not JSON"),

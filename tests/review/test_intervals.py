@@ -92,7 +92,7 @@ def test_narrow_intervals_go_out_and_wide_ones_to_people(home):
     assert price(1.0).width == pytest.approx(2 * made.margin)
     decision = decide(price, 9.0)
     assert decision.outcome is Outcome.deferred
-    assert decision.reasons == (f"the interval is {18 * made.margin:.3g} wide, more than 10",)
+    assert decision.reasons == (f"the interval is {18 * made.margin:,.6g} wide, more than 10",)
     assert decision.ticket.provisional["low"] == pytest.approx(100 - 9 * made.margin)
     assert (decision.confidence, decision.threshold) == (None, None)
     cached = with_options(price, cache="1h")

@@ -18,6 +18,7 @@ GROUPS: Final = (
     "trail",
     "audit",
     "review",
+    "calibrate",
     "modes",
     "would",
     "selftest",

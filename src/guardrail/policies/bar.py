@@ -72,7 +72,7 @@ class Bar:
         wide = self.width(answer)
         if wide == math.inf:
             return "the interval has no end"
-        return f"the interval is {wide:.3g} wide, more than {self.max_width:.3g}" if wide >= 0 else "the interval is none"
+        return f"the interval is {wide:,.6g} wide, more than {self.max_width:,.6g}" if wide >= 0 else "the interval is none"
 
 
 def bar_of(confidence: Confidence | None) -> Bar | None:

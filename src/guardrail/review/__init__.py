@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from guardrail.review import people
     from guardrail.review.appeals import reply
+    from guardrail.review.calibrated import Calibration, calibrated_from_labels
     from guardrail.review.case import Actor, Answer, Case, DecisionNotFound, StaleClaim, TicketClosed, TicketHeld, TicketNotFound
     from guardrail.review.conformal import Interval, Intervals, intervals
     from guardrail.review.deciding import Claim, cancel, claim, decide, decline, extend, reassign, release
@@ -41,6 +42,7 @@ _ELSEWHERE: Final = {
             "TicketHeld",
             "TicketNotFound",
         ),
+        "review.calibrated": ("Calibration", "calibrated_from_labels"),
         "review.conformal": ("Interval", "Intervals", "intervals"),
         "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
         "review.desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
@@ -59,8 +61,8 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Case", "Claim", "DecisionNotFound", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
-    "TicketNotFound", "always", "answer_for", "below", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
+    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
     "expire_due", "extend", "failed", "find", "get", "intervals", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
     "state", "stats", "tick",

@@ -1,0 +1,92 @@
+"""`guardrail calibrate` over a ledger and labels that were really written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from typer.testing import Result
+
+from guardrail import Confidence, Threshold, batch, feedback, guarded
+
+Run = Callable[..., Result]
+EASY = ("--max-error", "0.2", "--delta", "0.2")
+
+
+@pytest.fixture
+def answers() -> None:
+    """Sixty answers of one guard, half of them sure and right, a quarter of the others wrong; all but one known from feedback."""
+
+    @guarded(name="credit", version="3", confidence=Confidence(), batch=True)
+    def predict(rows: list[float]) -> list[tuple[str, float]]:
+        return [("yes", each) for each in rows]
+
+    for each in list(batch(predict, [at / 60 for at in range(60)]))[1:]:
+        feedback(each.id, "no" if each.confidence < 0.5 and round(each.confidence * 60) % 4 == 0 else "yes")
+
+
+def test_it_tells_threshold_coverage_curve_and_what_it_takes_for_granted(run: Run, answers: None) -> None:
+    """In plain words, without colours where nobody looks."""
+    result = run("calibrate", "credit", *EASY)
+    assert result.exit_code == 0, result.output
+    for words in (
+        "credit 3", "at least", "at most 0.2 wrong, with probability 0.8", "95 % interval", "60, of which 60 went out",
+        "59, of which 59 were used", "ECE · Brier · AURC · AUGRC", "known from feedback alone", "█", "certified", "7 of 59",
+    ):  # fmt: skip
+        assert words in result.stdout, words
+    assert "\x1b" not in result.stdout
+
+
+def test_it_says_what_that_means_for_people(run: Run, answers: None) -> None:
+    """And warns where they are too few; without a measure of the calls a day it asks for one."""
+    few = run(
+        "calibrate", "credit", "--max-error", "0.1", "--delta", "0.2", "--reviewers", "1", "--per-hour", "5", "--per-day", "9000"
+    ).stdout
+    assert "the queue grows without end" in few
+    assert "expected wait" in few
+    assert "without end" in few.partition("expected wait")[2].splitlines()[0]
+    asked = run("calibrate", "credit", *EASY, "--reviewers", "1")
+    assert asked.exit_code == 2
+    assert "--per-day" in asked.output
+
+
+def test_it_writes_a_signed_threshold_and_a_picture(run: Run, answers: None, tmp_path: Path) -> None:
+    """Which guards, settings and browsers can take; other endings are refused before anything is read."""
+    out, plot = tmp_path / "credit.json", tmp_path / "curve.svg"
+    result = run(
+        "calibrate", "credit", *EASY, "--out", str(out), "--plot", str(plot), "--json", "--reviewers", "2", "--per-day", "60"
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert Threshold.load(out, signed_by=told["signed_by"]).at_least == told["threshold"]["at_least"]
+    assert Threshold.load(out).version == "3"
+    assert ET.fromstring(plot.read_text()).tag.endswith("svg")
+    assert told["answers"] == 60
+    assert told["reviews"]["warning"] is None
+    for words in (("--plot", "curve.png"), ("--out", "credit.toml")):
+        refused = run("calibrate", "credit", *words)
+        assert refused.exit_code == 2
+        assert "does not end in" in refused.output
+
+
+def test_without_a_threshold_it_fails_and_writes_none(run: Run, answers: None, tmp_path: Path) -> None:
+    """So that no script deploys one; the words say how many labels are missing."""
+    out = tmp_path / "credit.json"
+    result = run("calibrate", "credit", "--out", str(out))
+    assert result.exit_code == 1
+    assert "no threshold is certified" in result.stdout
+    assert "more labels" in result.stdout
+    assert not out.exists()
+    told = run("calibrate", "credit", "--json")
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["no_threshold"]["labels"] == 59
+
+
+def test_a_guard_without_answers_is_an_error(run: Run) -> None:
+    """By its name, with what to do."""
+    result = run("calibrate", "nobody")
+    assert result.exit_code == 2
+    assert "no answers of this guard" in result.output
