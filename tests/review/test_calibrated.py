@@ -251,8 +251,8 @@ def test_disputes_say_what_is_true_and_not_what_is_common(home):
             "decision_id": each.id,
             "guard": "credit",
             "actual": '"no"',
-            "at": 1.0,
-            "stored": 1.0,
+            "at": engine.now(),
+            "stored": engine.now(),
             "source": "appeal",
         }
         engine.result(engine.write(lambda connection, row=row: connection.execute(insert(label).values(**row))))
