@@ -150,7 +150,7 @@ def _return_annotation(guard: Guard) -> Any:
 
 def _plain(fn: Any) -> Any:
     """Return the function whose module an annotation's names stand in."""
-    from guardrail.guard import inner  # noqa: PLC0415 - guard imports this module in turn
+    from guardrail.naming import inner  # noqa: PLC0415 - for a callable object
 
     fn = inspect.unwrap(inner(fn))
     return getattr(fn, "__func__", fn) if inspect.isroutine(fn) else type(fn).__call__

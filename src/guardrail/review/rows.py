@@ -265,7 +265,10 @@ def cancel(
 def expire(connection: Connection, row: Row, now: float) -> tell.Event:
     """End a ticket whose time is up; return what to tell the ledger."""
     end(connection, row, "expired", now)
-    return tell.note(connection, "ticket", row["guard"], facts(row, "expired", None) | {"on_expiry": row["on_expiry"]}, now)
+    told = facts(row, "expired", None) | {"on_expiry": row["on_expiry"]}
+    if row["on_expiry"] == "provisional":
+        told["defaulted"] = True  # the model's answer stands because nobody looked: never counted as a person's
+    return tell.note(connection, "ticket", row["guard"], told, now)
 
 
 def history(connection: Connection, ticket_id: str) -> list[RowMapping]:

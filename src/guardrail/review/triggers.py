@@ -292,6 +292,6 @@ def _probability(value: object, what: str) -> None:
 
 
 def _version(fn: Callable[..., Any]) -> str:
-    from guardrail.guard import code_hash  # noqa: PLC0415 - guards know of conditions in turn
+    from guardrail.naming import code_hash  # noqa: PLC0415 - for those who have conditions
 
     return code_hash(fn)
