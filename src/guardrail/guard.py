@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import inspect
 import threading
 import types
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from guardrail import registry
 from guardrail.errors import ConfigError
+from guardrail.functions import code_hash, default_name, inner
 from guardrail.shape import shape_of
 from guardrail.spec import Given, check_together, get
 from guardrail.store import forks
@@ -91,8 +90,11 @@ class Guard:
             from guardrail.policies.table_state import place_of  # noqa: PLC0415 - for functions over tables
 
             place_of(self.shape, self.name)
+        review = get(spec, "review")
         if settings.current().cache_url is not None and get(spec, "cache") is not None:
-            self._check_shared(spec)
+            self._check_shared(spec, "a cache that processes share needs", "cache=...")
+        if review is not None and review.reuse is not None:
+            self._check_shared(spec, "people's answers that are used again need", "review=Review(reuse=...)")
         self.version = get(spec, "version") or f"auto:{code_hash(self.fn)}"
         self._spec = spec
         self.planned = None
@@ -109,12 +111,12 @@ class Guard:
                 f"{named}: with this the options do not go together: {problem.args[0]}", guard=self.name, hint=problem.hint
             ) from None
 
-    def _check_shared(self, spec: Mapping[str, Given]) -> None:
+    def _check_shared(self, spec: Mapping[str, Given], what: str, option: str) -> None:
         if not (get(spec, "name") and get(spec, "version")):
             raise ConfigError(
-                "a cache that processes share needs to know which function and model an answer belongs to",
+                f"{what} to know which function and model an answer belongs to",
                 guard=self.name,
-                hint='write @guarded(name="loans", version="3.2.0", cache=...)',
+                hint=f'write @guarded(name="loans", version="3.2.0", {option})',
             )
 
     def stands_for(self, wrapper: Any) -> None:
@@ -260,13 +262,6 @@ def _blank() -> Guard:
     return Guard.__new__(Guard)
 
 
-def inner(fn: Any) -> Any:
-    """Return the function behind partials, for what can only be read from it."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    return fn
-
-
 def kind_of(fn: Callable[..., Any]) -> Kind:
     """Return which of the four kinds a callable is."""
     within = inner(fn)
@@ -278,33 +273,3 @@ def kind_of(fn: Callable[..., Any]) -> Kind:
         if inspect.isgeneratorfunction(candidate):
             return "stream"
     return "sync"
-
-
-def default_name(fn: Callable[..., Any]) -> str:
-    """Return `module:qualname` of a callable."""
-    within = inner(fn)
-    if not hasattr(within, "__qualname__"):
-        within = type(within)
-    return f"{getattr(within, '__module__', None) or 'builtins'}:{within.__qualname__}"
-
-
-def code_hash(fn: Callable[..., Any]) -> str:
-    """Return a short hash of a function's code, so that an edited function is another version."""
-    within = inner(fn)
-    code = getattr(within, "__code__", None) or getattr(getattr(within, "__func__", None), "__code__", None)
-    if code is None:
-        code = getattr(getattr(type(within), "__call__", None), "__code__", None)  # noqa: B004 - as above
-    seen = default_name(fn) if code is None else _code_text(code)
-    return hashlib.blake2b(seen.encode("utf-8", "backslashreplace"), digest_size=5).hexdigest()
-
-
-def _code_text(code: types.CodeType) -> str:
-    return "|".join((code.co_code.hex(), *code.co_names, *map(_constant_text, code.co_consts)))
-
-
-def _constant_text(constant: Any) -> str:
-    if isinstance(constant, types.CodeType):
-        return _code_text(constant)
-    if isinstance(constant, frozenset):  # `x in {"a", "b"}`: its order differs from process to process
-        return f"{{{','.join(sorted(map(repr, constant)))}}}"
-    return repr(constant)
