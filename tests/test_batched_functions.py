@@ -987,7 +987,7 @@ def test_a_persons_answer_is_used_again_for_the_same_business_id(home):
         id: Annotated[str, BusinessId]
         x: float
 
-    @guarded(batch=True, confidence=0.8, review=Review(reuse="1h"))
+    @guarded(name="reused", version="1", batch=True, confidence=0.8, review=Review(reuse="1h"))
     def predict(rows: list[Loan]):
         return ["yes"] * len(rows), [0.5] * len(rows)
 

@@ -250,7 +250,7 @@ def test_a_persons_answer_is_used_again_for_the_same_business_id_only():
 
     from guardrail import BusinessId
 
-    @guarded(confidence=0.8, review=Review(reuse="30d"))
+    @guarded(name="reused", version="1", confidence=0.8, review=Review(reuse="30d"))
     def predict(loan: Annotated[str, BusinessId], x: int) -> Prediction[str]:
         return Prediction("maybe", 0.2)
 

@@ -16,6 +16,7 @@ from guardrail.call import Call
 from guardrail.compiler_shared import caching_of
 from guardrail.decision import Prediction
 from guardrail.drivers import asynchronous, hand_off, streams, watchdog
+from guardrail.functions import inner
 from guardrail.plan import Facts, Plan
 from guardrail.policies.annotations import ANY, Check, check_for, resolve
 from guardrail.policies.answers import keeper, nothing
@@ -150,8 +151,6 @@ def _return_annotation(guard: Guard) -> Any:
 
 def _plain(fn: Any) -> Any:
     """Return the function whose module an annotation's names stand in."""
-    from guardrail.naming import inner  # noqa: PLC0415 - for a callable object
-
     fn = inspect.unwrap(inner(fn))
     return getattr(fn, "__func__", fn) if inspect.isroutine(fn) else type(fn).__call__
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import types
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from guardrail import registry
 from guardrail.errors import ConfigError
-from guardrail.naming import Kind, code_hash, default_name, kind_of
+from guardrail.functions import code_hash, default_name, inner
 from guardrail.shape import shape_of
 from guardrail.spec import Given, check_together, get
 from guardrail.store import forks
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from guardrail.plan import Plan
     from guardrail.settings import Said
 
+Kind = Literal["sync", "async", "stream", "astream"]
 MARK: Final = "__guardrail__"  # the one private attribute on a guarded function
 
 
@@ -88,8 +90,11 @@ class Guard:
             from guardrail.policies.table_state import place_of  # noqa: PLC0415 - for functions over tables
 
             place_of(self.shape, self.name)
+        review = get(spec, "review")
         if settings.current().cache_url is not None and get(spec, "cache") is not None:
-            self._check_shared(spec)
+            self._check_shared(spec, "a cache that processes share needs", "cache=...")
+        if review is not None and review.reuse is not None:
+            self._check_shared(spec, "people's answers that are used again need", "review=Review(reuse=...)")
         self.version = get(spec, "version") or f"auto:{code_hash(self.fn)}"
         self._spec = spec
         self.planned = None
@@ -106,12 +111,12 @@ class Guard:
                 f"{named}: with this the options do not go together: {problem.args[0]}", guard=self.name, hint=problem.hint
             ) from None
 
-    def _check_shared(self, spec: Mapping[str, Given]) -> None:
+    def _check_shared(self, spec: Mapping[str, Given], what: str, option: str) -> None:
         if not (get(spec, "name") and get(spec, "version")):
             raise ConfigError(
-                "a cache that processes share needs to know which function and model an answer belongs to",
+                f"{what} to know which function and model an answer belongs to",
                 guard=self.name,
-                hint='write @guarded(name="loans", version="3.2.0", cache=...)',
+                hint=f'write @guarded(name="loans", version="3.2.0", {option})',
             )
 
     def stands_for(self, wrapper: Any) -> None:
@@ -255,3 +260,16 @@ class Guard:
 
 def _blank() -> Guard:
     return Guard.__new__(Guard)
+
+
+def kind_of(fn: Callable[..., Any]) -> Kind:
+    """Return which of the four kinds a callable is."""
+    within = inner(fn)
+    for candidate in (within, getattr(type(within), "__call__", None)):  # noqa: B004 - the method itself is wanted
+        if inspect.iscoroutinefunction(candidate):
+            return "async"
+        if inspect.isasyncgenfunction(candidate):
+            return "astream"
+        if inspect.isgeneratorfunction(candidate):
+            return "stream"
+    return "sync"

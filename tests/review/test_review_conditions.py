@@ -272,6 +272,18 @@ def test_a_persons_answer_holds_for_the_version_that_was_asked() -> None:
     assert (other.outcome, review.open_count("loans")) == ("deferred", 1)
 
 
+@pytest.mark.parametrize("named", [{}, {"name": "g"}, {"version": "1"}])
+def test_answers_that_are_used_again_belong_to_a_named_model(named: dict[str, str]) -> None:
+    """A hash of the code does not change when the model is trained again."""
+    with pytest.raises(ConfigError, match="which function and model an answer belongs to"):
+        guarded(**named, review=Review("loans", reuse="1h"))(a_model)  # type: ignore[call-overload]
+
+
+def a_model(loan: Annotated[str, BusinessId]) -> str:
+    """Answer."""
+    return loan
+
+
 # ── what is refused ───────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("condition", "options", "said"),

@@ -93,7 +93,8 @@ class Case:
         version: The model's version.
         key: Digest of guard, version and input. While a ticket with this key is open there is no second one.
         decision_id: Id of the decision that was deferred.
-        reason: Why it came here: "low", "failed", "late", "open", "stopped" or "invalid".
+        reason: Why it came here: "low", "failed", "late", "open", "stopped" or "invalid"; "trigger" where a condition holds and
+            "trigger_failed" where one fails itself; "audit" for a check by lot.
         reasons: All that spoke against the answer, in words.
         business_id: The user's own key for the matter.
         arguments: The validated arguments by name, able to be JSON.

@@ -21,7 +21,8 @@ class Ticket:
         guard: The guard that asks.
         decision_id: The decision that was deferred.
         business_id: The user's own key for the matter, None where there is none.
-        reason: Why a person is asked: "low", "failed", "late", "open", "stopped" or "invalid".
+        reason: Why a person is asked: "low", "failed", "late", "open", "stopped" or "invalid"; "trigger" where a condition holds,
+            "trigger_failed" where one failed itself, "audit" for a check by lot.
         created: When, in UTC.
         due: Until when an answer is wanted, in UTC; None for no limit.
         provisional: The model's own answer as JSON knows it, None where there is none. Not final.

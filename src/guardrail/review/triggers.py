@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from guardrail.decision import Prediction
 from guardrail.errors import AccessDenied, AuditUnavailable, ConfigError, Deferred, InvalidInput, NotApproved, ReviewUnavailable
+from guardrail.functions import code_hash
 
 CONFIDENCE: Final = "confidence"
 ANSWER: Final = "answer"
@@ -222,7 +223,7 @@ def outside(low: float, high: float, *, of: Callable[[Any], float] | str | None 
         answer = seen.answer.value if of is None and isinstance(seen.answer, Prediction) else seen.answer
         return not low <= float(answer if of is None else of(answer)) <= high
 
-    return Simple(name, "1" if of is None else _version(of), test)
+    return Simple(name, "1" if of is None else code_hash(of), test)
 
 
 def rule(fn: Callable[..., bool], *, name: str | None = None, version: str | None = None) -> Trigger:
@@ -251,7 +252,7 @@ def rule(fn: Callable[..., bool], *, name: str | None = None, version: str | Non
 
     own = str(getattr(fn, "__name__", "rule"))
     called = name or ("rule" if own == "<lambda>" else own)
-    return Simple(called, version or _version(fn), test, reads=ANSWER if wants_answer else None)
+    return Simple(called, version or code_hash(fn), test, reads=ANSWER if wants_answer else None)
 
 
 def failed(*types: type[Exception]) -> Trigger:
@@ -289,9 +290,3 @@ def sample(share: float) -> Trigger:
 def _probability(value: object, what: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
         raise ConfigError(f"{what}() wants a number between 0 and 1", hint=f"write {what}(0.1)")
-
-
-def _version(fn: Callable[..., Any]) -> str:
-    from guardrail.naming import code_hash  # noqa: PLC0415 - for those who have conditions
-
-    return code_hash(fn)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from guardrail.decision import Decision
 from guardrail.errors import ConfigError, InvalidInput
-from guardrail.naming import kind_of
+from guardrail.guard import kind_of
 from guardrail.testing.recording import Record, recorded
 from guardrail.testing.samples import Sample
 from guardrail.testing.spying import watched

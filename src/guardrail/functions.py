@@ -1,15 +1,12 @@
-"""What a function is: its kind, its name, and what tells its code from an earlier form of it."""
+"""What can be read from a callable itself: its name, and its code as a short hash."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import types
 from collections.abc import Callable
-from typing import Any, Literal
-
-Kind = Literal["sync", "async", "stream", "astream"]
+from typing import Any
 
 
 def inner(fn: Any) -> Any:
@@ -17,19 +14,6 @@ def inner(fn: Any) -> Any:
     while isinstance(fn, functools.partial):
         fn = fn.func
     return fn
-
-
-def kind_of(fn: Callable[..., Any]) -> Kind:
-    """Return which of the four kinds a callable is."""
-    within = inner(fn)
-    for candidate in (within, getattr(type(within), "__call__", None)):  # noqa: B004 - the method itself is wanted
-        if inspect.iscoroutinefunction(candidate):
-            return "async"
-        if inspect.isasyncgenfunction(candidate):
-            return "astream"
-        if inspect.isgeneratorfunction(candidate):
-            return "stream"
-    return "sync"
 
 
 def default_name(fn: Callable[..., Any]) -> str:
