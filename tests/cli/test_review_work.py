@@ -90,6 +90,16 @@ def test_people_figures_and_the_clock(run: Run) -> None:
     assert "removed" in run("review", "people", "remove", "sue").stdout
 
 
+def test_how_well_it_goes(run: Run) -> None:
+    """Rates with their intervals for people; everything, without NaN, for scripts."""
+    for number, answer in enumerate(["yes", "no"]):
+        run("review", "decide", put(number).id, answer, "--by", "anna", *(["--reason", "fraud"] if answer == "no" else []))
+    told = run("review", "quality").stdout
+    for text in ("accepted    50.0%", "fraud", "anna"):
+        assert text in told
+    assert json.loads(run("review", "quality", "--queue", "loans", "--json").stdout)["gold"]["value"] is None
+
+
 def test_one_case_after_another_by_keys() -> None:
     """Choose, accept, reject; the next comes by itself, until nothing waits."""
     tickets = [put(number) for number in range(4)]

@@ -22,7 +22,7 @@ _Lease = Annotated[str, typer.Option(help="How long you have it.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands."""
-    for verb in (claim, decide, extend, release, decline, reassign, cancel, stats, tick, reply):
+    for verb in (claim, decide, extend, release, decline, reassign, cancel, stats, quality, tick, reply):
         group.command(verb.__name__)(verb)
     people = typer.Typer(no_args_is_help=True, help="Who reviews, and which roles and skills they have.")
     people.command("list")(people_list)
@@ -152,6 +152,35 @@ def stats(*, queue: _Queue = None, as_json: AsJson = False) -> None:
     if day["by_reviewer"]:
         most_first: list[tuple[str, int]] = sorted(day["by_reviewer"].items(), key=_count, reverse=True)
         table(("reviewer", "answers"), most_first)
+
+
+def quality(
+    *, queue: _Queue = None, guard: Annotated[str | None, typer.Option(help="Only this guard.")] = None, as_json: AsJson = False
+) -> None:
+    """Tell how well people and model do: what was accepted, why it was changed, how far people agree, what checks found."""
+    found = desk.quality(queue, guard)
+    if as_json:
+        emit(found)
+        return
+    say(f"answers     {found['decided']}")
+    names = (
+        ("accepted", "accepted"),
+        ("blind", "accepted_blind"),
+        ("gold found", "gold"),
+        ("wrong", "wrong"),
+        ("too fast", "fast"),
+        ("unsure", "unsure"),
+    )
+    for name, key in names:
+        each = found[key]
+        if each["value"] is not None:
+            say(f"{name:<11} {each['value']:.1%}  [dim]{each['low']:.1%} to {each['high']:.1%}, of {each['cases']}[/dim]")
+    for name, each in found["agreement"].items():
+        if each["value"] is not None:
+            say(f"{name:<11} {each['value']:.2f}  [dim]{each['low']:.2f} to {each['high']:.2f}, of {each['cases']} cases[/dim]")
+    for title, counts in (("reason", found["reasons"]), ("reviewer", found["load"])):
+        if counts:
+            table((title, "answers"), list(counts.items()))
 
 
 def _count(each: tuple[str, int]) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from guardrail.review.figures import stats
     from guardrail.review.filing import ANSWER, PUT, answer_for, put
     from guardrail.review.health import check
+    from guardrail.review.measures import quality
     from guardrail.review.named import Queue, queue
     from guardrail.review.ticket import Ticket
     from guardrail.review.triggers import always, below, failed, outside, rule, sample
@@ -52,6 +53,7 @@ _ELSEWHERE: Final = {
         "review.health": ("check",),
         "review.named": ("Queue", "queue"),
         "review.ticket": ("Ticket",),
+        "review.measures": ("quality",),
         "review.triggers": ("always", "below", "failed", "outside", "rule", "sample"),
         "review.upkeep": ("catch_up", "expire_due", "tick"),
         "review.watch": ("signal",),
@@ -63,7 +65,7 @@ _ELSEWHERE: Final = {
 __all__ = [
     "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "extend", "failed", "find", "get", "intervals", "listing", "open_count", "outside", "people", "put", "queue", "reassign", "release", "reply", "resolve",
+    "expire_due", "extend", "failed", "find", "get", "intervals", "listing", "open_count", "outside", "people", "put", "quality", "queue", "reassign", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
     "state", "stats", "tick",
 ]  # fmt: skip
