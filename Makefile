@@ -45,6 +45,7 @@ bench: $(VENV)/.test ## what a call, its record, its delivery and its span cost,
 	@$(PY) -m benchmarks.ledger
 	@$(PY) -m benchmarks.delivery
 	@$(PY) -m benchmarks.spans
+	@$(PY) -m benchmarks.review
 
 faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte: half an hour
 	@$(PY) -m pip install -q fusepy

@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from fractions import Fraction
 from typing import Any, Final, Literal, Self
 
 from guardrail import clock
@@ -78,6 +77,8 @@ class Intervals:
     @property
     def labels_needed(self) -> int:
         """How many labels the smallest margin with an end takes: (1 - alpha) / alpha, rounded up."""
+        from fractions import Fraction  # noqa: PLC0415 - every guard with a confidence imports this module
+
         share = Fraction(repr(self.alpha))
         return math.ceil((1 - share) / share)
 

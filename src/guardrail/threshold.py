@@ -30,7 +30,7 @@ class Threshold(Calibrated):
         at_least: The confidence that an answer must reach, in [0, 1].
         max_error: The share of errors among answers that reach it, at most.
         delta: The probability that this does not hold.
-        coverage: The share of calibration cases that reach it.
+        coverage: The share of cases that reach it: of the labelled ones, or of all answers where these are known.
         coverage_interval: The exact 95 % interval of that.
         labels: How many labelled cases there were.
         version: The model's version that it holds for; "0" where none was named.
@@ -62,7 +62,7 @@ class Threshold(Calibrated):
         until = "" if self.expires is None else f", until {self.expires:%Y-%m-%d}"
         return (
             f"<Threshold {self.at_least:.4g}: at most {self.max_error:.3g} wrong with probability {1 - self.delta:.3g};"
-            f" answers {self.coverage:.1%} of {self.labels:,} labelled cases{until}>"
+            f" answers {self.coverage:.1%}; {self.labels:,} labels{until}>"
         )
 
     @property

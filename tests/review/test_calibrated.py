@@ -165,7 +165,7 @@ def work(many: int = 60, *, decided: bool = True, sample: float = 0.5, version: 
     return predict
 
 
-def test_drawn_and_decided_cases_are_enough(home):
+def test_drawn_and_decided_cases_are_enough(store):
     """What went out counts by its draw, what was held back by its decision; the coverage is that of all answers."""
     work()
     made = calibrated_from_labels("credit", max_error=0.3, delta=0.2)
@@ -251,8 +251,8 @@ def test_disputes_say_what_is_true_and_not_what_is_common(home):
             "decision_id": each.id,
             "guard": "credit",
             "actual": '"no"',
-            "at": 1.0,
-            "stored": 1.0,
+            "at": engine.now(),
+            "stored": engine.now(),
             "source": "appeal",
         }
         engine.result(engine.write(lambda connection, row=row: connection.execute(insert(label).values(**row))))

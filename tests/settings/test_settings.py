@@ -456,6 +456,17 @@ def test_route_filters_records() -> None:
     assert not route.takes({"outcome": "deferred"})
 
 
+def test_what_names_a_sink_reaches_it_whatever_its_route() -> None:
+    """A level of a review names whom to tell; a route for other things does not keep that away."""
+    settings.configure(sinks={"pager": "stdout:"}, routes={"pager": "event:call"})
+    route = settings.current().routes["pager"]
+    told = {"event": "ticket", "notify": ["pager"]}
+    assert route.takes(told, "pager")
+    assert not route.takes(told, "desk")
+    assert not route.takes(told)
+    assert not route.takes({"event": "ticket", "notify": "pager"}, "pager")
+
+
 @pytest.mark.parametrize(
     "text",
     ["deferred", "outcome:", "outcome:refuzed", "event:cal", "colour:red", "outcome:deferred;", "guard:a,,b", ";"],

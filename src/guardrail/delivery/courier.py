@@ -196,7 +196,7 @@ class Courier:
         if not items:
             return 0, 0
         self._read[lane] = items[-1].seq
-        wanted = items if self.route is None else [item for item in items if _goes(self.route, item)]
+        wanted = items if self.route is None else [item for item in items if _goes(self.route, item, self.sink.name)]
         too_long = [item for item in wanted if len(item.line) > self._caps.item_size]
         if too_long:
             self._bury([self._waiting.letter(item, "it is longer than the sink takes") for item in too_long])
@@ -355,8 +355,8 @@ class Courier:
         self._keeping.tell(self._state._replace(breaker=self._pace.breaker, failures=self._pace.failures))
 
 
-def _goes(route: Route, item: Item) -> bool:
+def _goes(route: Route, item: Item, name: str) -> bool:
     try:
-        return route.takes(orjson.loads(item.line))
+        return route.takes(orjson.loads(item.line), name)
     except orjson.JSONDecodeError:
         return True  # somebody has changed it: whoever watches the sink should see that

@@ -103,7 +103,11 @@ def stretch(home: Path, sink: Sink, since: Moment | None, until: Moment | None, 
     """
     route = settings.current().routes.get(sink.name)
     found = reader.stored(wanted(since=since, until=until), home)
-    items = (Item(each.lane, each.seq, each.line.rstrip(b"\n")) for each in found if route is None or route.takes(each.record))
+    items = (
+        Item(each.lane, each.seq, each.line.rstrip(b"\n"))
+        for each in found
+        if route is None or route.takes(each.record, sink.name)
+    )
     return _send_all(sink, items, told, lambda _: None)
 
 

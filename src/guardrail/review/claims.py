@@ -30,7 +30,7 @@ _vote_slots = select(claim.c.slot).where(claim.c.ticket_id == bindparam("of"), c
 _lost = update(claim).where(
     claim.c.ticket_id == bindparam("of"), claim.c.state == "held", claim.c.lease_until <= bindparam("now")
 )
-_take = update(ticket).where(ticket.c.id == bindparam("of"))
+_take = update(ticket).where(ticket.c.id == bindparam("of")).returning(ticket)
 
 
 def new_token() -> str:
@@ -142,7 +142,7 @@ def take(
     blind: bool = False,
     again: bool = True,
     over_another: bool = False,
-) -> None:
+) -> RowMapping:
     """Give a person a part in a ticket, for as long as the lease; the ticket is locked, and the person may have it.
 
     Args:
@@ -155,6 +155,9 @@ def take(
         blind: Whether the model's answer is hidden.
         again: Whether a claim that the person holds already is made anew; else they are at work on it elsewhere.
         over_another: Whether others lose their claims.
+
+    Returns:
+        The ticket as it is now.
 
     Raises:
         TicketHeld: All its places are taken, or the person has had a part in it.
@@ -185,14 +188,14 @@ def take(
     if connection.execute(given.returning(claim.c.token), part).first() is None:
         raise _held(row, f"{me.id} has a part in ticket {row['id']} already", "another person must take it")
     ends = [until, *(ends for _, ends in taken.values())]
-    _settle(connection, row, 0.0 if len(free) > 1 else min(ends), row["state"])
+    return _settle(connection, row, 0.0 if len(free) > 1 else min(ends), row["state"])
 
 
-def _settle(connection: Connection, row: Row, free_at: float, state: str) -> None:
+def _settle(connection: Connection, row: Row, free_at: float, state: str) -> RowMapping:
     """Write since when a ticket can be claimed; it is "claimed" while all its places are taken."""
     if state != "adjudicate":
         state = "claimed" if free_at else "pending"
-    connection.execute(_take.values(free_at=free_at, state=state), {"of": row["id"]})
+    return connection.execute(_take.values(free_at=free_at, state=state), {"of": row["id"]}).mappings().one()
 
 
 def of_token(connection: Connection, token: str) -> RowMapping | None:

@@ -98,10 +98,10 @@ def claim(
             claims.check(connection, row, who, now, over_another=take_over)
         until = now + seconds
         again = ticket_id is not None
-        claims.take(connection, row, who, now, until=until, token=token, blind=blind, again=again, over_another=take_over)
+        row = claims.take(connection, row, who, now, until=until, token=token, blind=blind, again=again, over_another=take_over)
         if take_over:
             rows.note_step(connection, row["id"], "reassigned", row["state"], now, actor=who)
-        case = desk.whole(connection, rows.again(connection, row))
+        case = desk.whole(connection, row)
         return Claim(case.blind() if blind else case, token, moment(until), who, blind)
 
     found = None
@@ -219,7 +219,7 @@ def decide(
         row = rows.locked(connection, ticket_id)
         if row["kind"] == "appeal" and not says_something(words):
             raise ConfigError("who appealed is owed an explanation", hint='write note="..." in plain words; it is for them')
-        said, text = judged(desk.whole(connection, row), value, verdict)
+        said, text = judged(Details.of_rows(row, (), (), now), value, verdict)
         return votes.cast(connection, row, who, votes.Vote(said, rows.kept(row, text), why, words), now=now, token=token)
 
     row, events, problem = engine.result(engine.write(vote))
@@ -263,8 +263,8 @@ def reassign(ticket_id: str, *, to: str | None = None, reason: str, actor: Actor
         made = None
         if new is not None:
             claims.check(connection, row, new, now)
-            claims.take(connection, row, new, now, until=now + LEASE, token=token)
-            case = desk.whole(connection, rows.again(connection, row))
+            row = claims.take(connection, row, new, now, until=now + LEASE, token=token)
+            case = desk.whole(connection, row)
             made = Claim(case, token, moment(now + LEASE), new)
         rows.note_step(connection, row["id"], "reassigned", standing(row, now), now, actor=who, note=why)
         changes.tell(connection)

@@ -187,7 +187,9 @@ class Details:
 
     def blind(self) -> Details:
         """Return what a person is shown who shall answer without knowing the model's answer."""
-        bare = Ticket(**{name: getattr(self.ticket, name) for name in Ticket.__slots__} | {"provisional": None})
+        facts: dict[str, Any] = {name: getattr(self.ticket, name) for name in Ticket.__slots__}
+        facts["provisional"] = None
+        bare = Ticket(**facts)
         return replace(self, ticket=bare, confidence=None, reasons=())
 
     def to_dict(self) -> dict[str, Any]:

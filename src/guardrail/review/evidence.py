@@ -130,7 +130,9 @@ def gather(
     found = Evidence(version)
     if version is None:
         return found
-    by_decision, by_matter, cases = engine.read(lambda connection: _kept(connection, guard)) if engine.exists() else ({}, {}, {})
+    by_decision, by_matter, cases = (
+        engine.read(lambda connection: _kept(connection, guard, since)) if engine.exists() else ({}, {}, {})
+    )
     matters: dict[str, Record] = {}
     asked = _Asked(groups, correct)
     for record in reader.read(guard=guard, event=kinds, since=since):
@@ -222,10 +224,11 @@ def _number(sure: Any) -> float:
     return float(sure) if isinstance(sure, int | float) and 0 <= sure <= 1 else math.nan
 
 
-def _kept(connection: Connection, guard: str) -> tuple[dict[str, Truth], dict[str, Truth], dict[str, _Case]]:
+def _kept(connection: Connection, guard: str, since: float) -> tuple[dict[str, Truth], dict[str, Truth], dict[str, _Case]]:
     """Return the last labels, by decision and by matter, and the queue's cases, by decision."""
     name = plain(guard)
-    about = select(label).where(or_(label.c.guard == name, label.c.guard.is_(None))).order_by(label.c.seq)
+    mine = or_(label.c.guard == name, label.c.guard.is_(None))
+    about = select(label).where(mine, label.c.stored >= since).order_by(label.c.seq)  # no label is older than what it is about
     decisions: dict[str, Truth] = {}
     matters: dict[str, Truth] = {}
     for row in connection.execute(about).mappings():
@@ -233,13 +236,13 @@ def _kept(connection: Connection, guard: str) -> tuple[dict[str, Truth], dict[st
         before = where.get(key)
         chosen = row["source"] not in _DISPUTES or (before is not None and before.chosen)
         where[key] = Truth(row["actual"], row["ticket_id"] or row["id"], chosen)
-    rejected = set(
-        connection.execute(select(step.c.ticket_id).where(step.c.state == "decided", step.c.verdict == "reject")).scalars()
-    )
+    refused = select(step.c.ticket_id).where(step.c.at >= since, step.c.state == "decided", step.c.verdict == "reject")
+    rejected = set(connection.execute(refused).scalars())
     columns = [
         ticket.c[each] for each in ("id", "decision_id", "kind", "inclusion", "state", "provisional", "arguments", "choices")
     ]
-    filed = select(*columns).where(ticket.c.guard == name, ticket.c.kind.in_(("case", "audit"))).order_by(ticket.c.id)
+    asked = ticket.c.guard == name, ticket.c.kind.in_(("case", "audit")), ticket.c.created >= since
+    filed = select(*columns).where(*asked).order_by(ticket.c.id)
     cases = {
         row["decision_id"]: _Case(dict(row), row["state"] == "decided" and row["id"] in rejected)
         for row in connection.execute(filed).mappings()

@@ -22,7 +22,7 @@ def stats(queue: str | None = None) -> Mapping[str, Any]:
     Returns:
         `open` with the states that a person may answer and their counts; `oldest_seconds`, the age of the oldest open case;
         `overdue`, how many are past their due time; `unclaimable`, how many wait for a role that nobody has; `last_day` with how
-        many were filed, decided (by verdict), expired, cancelled, how many decisions each reviewer made, and the
+        many were filed, decided (by verdict), expired, how many of those let the provisional answer stand (`defaulted`), cancelled, how many decisions each reviewer made, and the
         seconds from filing to decision and from claim to vote (median and 95th percentile, None without decisions).
 
     Raises:
@@ -38,7 +38,7 @@ def _empty() -> dict[str, Any]:
     return {
         "open": {"pending": 0, "claimed": 0, "adjudicate": 0}, "oldest_seconds": None, "overdue": 0, "unclaimable": 0,
         "last_day": {
-            "filed": 0, "decided": {}, "expired": 0, "cancelled": 0, "by_reviewer": {},
+            "filed": 0, "decided": {}, "expired": 0, "defaulted": 0, "cancelled": 0, "by_reviewer": {},
             "seconds_to_decide": {"p50": None, "p95": None}, "seconds_of_work": {"p50": None, "p95": None},
         },
     }  # fmt: skip
@@ -65,19 +65,20 @@ def _read(connection: Connection, queue: str | None, now: float) -> dict[str, An
     filed = select(func.count()).select_from(ticket).where(ticket.c.created > now - DAY, *mine)
     day["filed"] = connection.execute(filed).scalar_one()
     ended = (
-        select(step.c.what, step.c.verdict, step.c.at, ticket.c.created)
+        select(step.c.what, step.c.verdict, step.c.at, ticket.c.created, ticket.c.on_expiry)
         .join(ticket, ticket.c.id == step.c.ticket_id)
         .where(step.c.at > now - DAY, step.c.what.in_(("decided", "expired", "cancelled")), *mine)
         .order_by(step.c.seq.desc())
         .limit(_MOST)
     )
     took: list[float] = []
-    for what, verdict, at, created in connection.execute(ended):
+    for what, verdict, at, created, on_expiry in connection.execute(ended):
         if what == "decided":
             day["decided"][verdict] = day["decided"].get(verdict, 0) + 1
             took.append(at - created)
         else:
             day[what] += 1
+            day["defaulted"] += what == "expired" and on_expiry == "provisional"
     votes = (
         select(claim.c.reviewer, claim.c.claimed, claim.c.voted)
         .join(ticket, ticket.c.id == claim.c.ticket_id)

@@ -44,7 +44,7 @@ _answered = (
     .limit(1)
 )
 _answered_by = _answered.where(ticket.c.version == bindparam("version"))
-_end = update(ticket).where(ticket.c.id == bindparam("of"), is_open)
+_end = update(ticket).where(ticket.c.id == bindparam("of"), is_open).returning(ticket)
 _LABELS = {"case": "review"}  # what the source of a label is called, where it is not the kind of the ticket
 
 
@@ -187,8 +187,17 @@ def answered(
     return None if row is None else answer(row)
 
 
-def end(connection: Connection, row: Row, state: str, now: float, *, actor: Actor | None = None, **facts: str | None) -> bool:
-    """End an open ticket; return whether it still was open. What the reviewers wrote goes into the step and the callback.
+def end(
+    connection: Connection,
+    row: Row,
+    state: str,
+    now: float,
+    *,
+    actor: Actor | None = None,
+    voted: int | None = None,
+    **facts: str | None,
+) -> RowMapping | None:
+    """End an open ticket; return it as it is now, None where it was ended before. What was said goes into the step.
 
     Args:
         connection: Of the store.
@@ -196,14 +205,16 @@ def end(connection: Connection, row: Row, state: str, now: float, *, actor: Acto
         state: "decided", "expired" or "cancelled".
         now: Seconds since the epoch.
         actor: Who did it; None for the clock.
+        voted: How many have answered, where that has changed.
         facts: Of the step: verdict, value, reason, note.
     """
-    changed = {"state": state, "act_at": None, **callbacks.queued(row, now)}
-    if not connection.execute(_end.values(**changed), {"of": row["id"]}).rowcount:
-        return False
+    changed = {"state": state, "act_at": None, "voted": row["voted"] if voted is None else voted, **callbacks.queued(row, now)}
+    ended = connection.execute(_end.values(**changed), {"of": row["id"]}).mappings().first()
+    if ended is None:
+        return None
     note_step(connection, row["id"], state, state, now, actor=actor, **facts)
     changes.tell(connection)
-    return True
+    return ended
 
 
 def note_step(
@@ -257,15 +268,18 @@ def cancel(
 ) -> tuple[RowMapping, list[tell.Event]]:
     """Take an open ticket out of the queue; with `late` one that should have expired, too."""
     row = answerable(locked(connection, ticket_id), float("-inf") if late else now)
-    end(connection, row, "cancelled", now, actor=actor, note=reason)
+    ended = end(connection, row, "cancelled", now, actor=actor, note=reason)
     fields = facts(row, "cancelled", actor) | {"cause": reason}
-    return again(connection, row), [tell.note(connection, "ticket", row["guard"], fields, now)]
+    return ended or row, [tell.note(connection, "ticket", row["guard"], fields, now)]
 
 
 def expire(connection: Connection, row: Row, now: float) -> tell.Event:
     """End a ticket whose time is up; return what to tell the ledger."""
     end(connection, row, "expired", now)
-    return tell.note(connection, "ticket", row["guard"], facts(row, "expired", None) | {"on_expiry": row["on_expiry"]}, now)
+    told = facts(row, "expired", None) | {"on_expiry": row["on_expiry"]}
+    if row["on_expiry"] == "provisional":
+        told["defaulted"] = True  # the model's answer stands because nobody looked: never counted as a person's
+    return tell.note(connection, "ticket", row["guard"], told, now)
 
 
 def history(connection: Connection, ticket_id: str) -> list[RowMapping]:

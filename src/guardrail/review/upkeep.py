@@ -13,6 +13,8 @@ from guardrail.store import engine
 from guardrail.store.engine import StoreError
 
 _PATIENCE: Final = 2.0  # seconds that something else waits for this to be done
+_AGAIN: Final = 1.0  # seconds in which nothing else becomes due that anybody would miss
+_caught_up: tuple[object, float] = (None, 0.0)
 _ROUNDS: Final = 50  # of `time_passes.AT_ONCE` tickets each, then somebody else goes on
 
 
@@ -90,7 +92,12 @@ def catch_up(within: float = engine.PATIENCE) -> None:
 
 
 def catch_up_if_possible() -> None:
-    """Catch up before reading. What the store cannot take now does not keep anyone from reading it."""
+    """Catch up before reading, once a second. What the store cannot take now does not keep anyone from reading it."""
+    global _caught_up  # noqa: PLW0603 - when this process last did it
+    now, place = engine.now(), engine.where()
+    if _caught_up[0] == place and abs(now - _caught_up[1]) < _AGAIN and not spool.waiting():
+        return
+    _caught_up = place, now
     try:
         catch_up(_PATIENCE)
     except StoreError as problem:

@@ -89,8 +89,7 @@ def cast(connection: Connection, row: RowMapping, me: Actor, vote: Vote, *, now:
     counted = connection.execute(_vote.values(state="voted", **said), {"held": token, "now": now}).rowcount
     if not counted:
         return _too_late(connection, row, me, vote, claims.stale(row), now=now)
-    events = _settled(connection, row, me, vote, now)
-    return Voted(rows.again(connection, row), events)
+    return _settled(connection, row, me, vote, now)
 
 
 def _own(connection: Connection, row: Row, me: Actor) -> RowMapping | None:
@@ -98,8 +97,8 @@ def _own(connection: Connection, row: Row, me: Actor) -> RowMapping | None:
     return connection.execute(mine).mappings().first()
 
 
-def _settled(connection: Connection, row: RowMapping, me: Actor, vote: Vote, now: float) -> list[tell.Event]:
-    """See what the votes so far come to; return what to tell the ledger."""
+def _settled(connection: Connection, row: RowMapping, me: Actor, vote: Vote, now: float) -> Voted:
+    """See what the votes so far come to."""
     voted = row["voted"] + 1
     alone = row["reviewers"] == 1 or row["state"] == "adjudicate"
     if alone:
@@ -108,16 +107,16 @@ def _settled(connection: Connection, row: RowMapping, me: Actor, vote: Vote, now
         others = row["reviewers"] - voted
         connection.execute(_count.values(voted=voted, **_places(connection, row, others)), {"of": row["id"]})
         changes.tell(connection)
-        return [_told(connection, row, me, vote, now, state="pending")]
+        return Voted(rows.again(connection, row), [_told(connection, row, me, vote, now, state="pending")])
     else:
         agreed = _common(connection, row)
     if agreed is None:
-        return [_told(connection, row, me, vote, now, state="adjudicate"), *_to_another(connection, row, voted, now)]
-    connection.execute(_count.values(voted=voted), {"of": row["id"]})
-    rows.end(connection, row, "decided", now, actor=me, **agreed._asdict())
+        events = [_told(connection, row, me, vote, now, state="adjudicate"), *_to_another(connection, row, voted, now)]
+        return Voted(rows.again(connection, row), events)
+    ended = rows.end(connection, row, "decided", now, actor=me, voted=voted, **agreed._asdict())
     if agreed.value is not None:
         rows.put_label(connection, row, agreed.value, now, reason=agreed.reason, actor=me)
-    return [_told(connection, row, me, agreed, now, state="decided")]
+    return Voted(ended or row, [_told(connection, row, me, agreed, now, state="decided")])
 
 
 def _places(connection: Connection, row: Row, others: int) -> dict[str, Any]:

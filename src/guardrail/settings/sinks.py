@@ -50,8 +50,16 @@ class Route:
     text: str
     wanted: tuple[tuple[str, tuple[str, ...]], ...]
 
-    def takes(self, record: Mapping[str, object]) -> bool:
-        """Return whether a record goes this way. A field that the record lacks fits only the pattern `*`."""
+    def takes(self, record: Mapping[str, object], name: str | None = None) -> bool:
+        """Return whether a record goes this way. A field that the record lacks fits only the pattern `*`.
+
+        Args:
+            record: The record.
+            name: Of the sink: what names it in `notify`, as a case that has come to another level does, reaches it in any case.
+        """
+        told = record.get("notify")
+        if name is not None and isinstance(told, list) and name in told:
+            return True
         return all(
             any(fnmatchcase(str(record.get(field) or ""), pattern) for pattern in patterns) for field, patterns in self.wanted
         )

@@ -98,7 +98,8 @@ class _Server:
                         keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
                     )  # fmt: skip
                     self._connection.execute("LISTEN guardrail_review")
-                told = any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
+                listening: Any = self._connection
+                told = any(True for _ in listening.notifies(timeout=seconds, stop_after=1))
         except (psycopg.Error, OSError) as problem:
             self.close()
             raise postgres.explained(problem) from None
