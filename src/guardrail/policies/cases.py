@@ -57,9 +57,8 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any, fired:
     except KeyError as problem:
         raise ConfigError(f"Review(show=...) names {problem}, which is no argument", policy="review") from None
     key = call.snapshot if call.snapshot is not None else call.id.encode()
-    about = (
-        f"{trigger}|" if trigger == AUDIT else ""
-    )  # what was drawn by lot is no case that a caller asks about, nor the other way round
+    # What was drawn by lot is no case that a caller asks about, nor the other way round.
+    about = "audit|" if trigger == AUDIT else ""
     return Case(
         queue=review.queue,
         guard=plan.name,
