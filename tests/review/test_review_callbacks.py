@@ -103,7 +103,7 @@ def test_a_decision_is_sent_once(case: Make, receiver: Receiver, wall: Any) -> N
     said = json.loads(body)
     assert (said["type"], said["timestamp"]) == ("review.decided", "2027-01-15T08:00:00+00:00")
     assert said["data"] == {
-        "ticket": ticket.id, "queue": "loans", "guard": "credit", "version": "1", "decision_id": "decision-17",
+        "ticket": ticket.id, "kind": "case", "queue": "loans", "guard": "credit", "version": "1", "decision_id": "decision-17",
         "business_id": "loan-17", "state": "decided", "verdict": "change", "value": "no", "on_expiry": None,
     }  # fmt: skip
     (event,) = [each for each in ledger.read(event="ticket") if each["state"] == "called_back"]

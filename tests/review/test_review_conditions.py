@@ -25,6 +25,7 @@ from guardrail import (
     Review,
     batch,
     decide,
+    guard_of,
     guarded,
     notices,
     review,
@@ -321,6 +322,18 @@ def test_options_cannot_keep_from_people_what_the_decorator_gives_them(weaker: d
     with pytest.raises(Deferred) as raised:
         stronger(1.0)
     assert review.details(raised.value.ticket.id).reviewers == 3
+
+
+def test_another_form_of_a_condition_is_another_policy() -> None:
+    """Records carry a digest of the options; it changes with the code of a rule, whatever its name."""
+
+    def digest(condition: Trigger) -> str:
+        fn = guarded(name="g", version="1", review=Review("loans", triggers=[condition]))(a_model)
+        return str(guard_of(fn).plan.digest)
+
+    one, two = rule(lambda loan: loan == "a", name="strange"), rule(lambda loan: loan == "b", name="strange")
+    assert digest(one) == digest(rule(lambda loan: loan == "a", name="strange"))
+    assert len({digest(one), digest(two), digest(one & always()), digest(always())}) == 4
 
 
 def test_a_rules_version_is_the_same_in_every_process() -> None:

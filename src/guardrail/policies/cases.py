@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 from guardrail import settings
@@ -56,9 +57,8 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any, fired:
     except KeyError as problem:
         raise ConfigError(f"Review(show=...) names {problem}, which is no argument", policy="review") from None
     key = call.snapshot if call.snapshot is not None else call.id.encode()
-    about = (
-        f"{trigger}|" if trigger == AUDIT else ""
-    )  # what was drawn by lot is no case that a caller asks about, nor the other way round
+    # What was drawn by lot is no case that a caller asks about, nor the other way round.
+    about = "audit|" if trigger == AUDIT else ""
     return Case(
         queue=review.queue,
         guard=plan.name,
@@ -99,13 +99,25 @@ def drawn(call: Call, about: str) -> float:
 
     A question that has no exact key draws by its decision's id.
     """
+    secret = _secret or _read_secret()
+    question = call.snapshot if isinstance(call.snapshot, bytes) else call.id.encode()
+    return draw(secret, f"{about}|{call.plan.name}|{call.plan.version}", question)
+
+
+def warm() -> None:
+    """Read the key that lots are drawn by, and import what files a check: no event loop waits for that in the middle of a call."""
+    from guardrail.review import filing  # noqa: F401, PLC0415 - for those who draw
+
+    with contextlib.suppress(OSError):  # the first draw finds out too
+        _read_secret()
+
+
+def _read_secret() -> bytes:
     from guardrail.ledger.keys import digest_key  # noqa: PLC0415 - for those who draw
 
     global _secret  # noqa: PLW0603 - read once
-    if _secret is None:
-        _secret = digest_key()
-    question = call.snapshot if isinstance(call.snapshot, bytes) else call.id.encode()
-    return draw(_secret, f"{about}|{call.plan.name}|{call.plan.version}", question)
+    _secret = digest_key()
+    return _secret
 
 
 class _Known:

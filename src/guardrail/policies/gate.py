@@ -28,12 +28,12 @@ from guardrail.errors import (
 )
 from guardrail.policies.annotations import Check
 from guardrail.policies.bar import Bar
-from guardrail.policies.cases import AUDIT, LOOKED, drawn, make_case
+from guardrail.policies.cases import AUDIT, LOOKED, drawn, make_case, warm
 from guardrail.policies.deferral import NOT_YET, STILL_OPEN, UNANSWERED, deferred, inherited_end
 from guardrail.policies.fallback import Fallback, Memory, climb
 from guardrail.policies.given import given_by
 from guardrail.policies.review import Review
-from guardrail.review.judging import NOTHING, Fired, judged
+from guardrail.review.judging import NOTHING, Fired, judged, shares_of
 from guardrail.review.triggers import Seen
 
 BESIDE: Final = ("low", *LOOKED)  # filed even where the caller gets the fallback
@@ -83,6 +83,7 @@ class Gate:
         self.memory = memory
         self.review = review
         self.check = check
+        self.shares = () if review is None else shares_of(review.triggers)
         self.looks = review is not None and bool(review.triggers or review.sample)
         self.on = frozenset(() if review is None else (*review.on, *LOOKED))
         # on_expiry="fallback": who waits for a person gets the fallback when the wait was in vain, and not before.
@@ -97,6 +98,8 @@ class Gate:
                 engine.warm()
             except engine.StoreError as problem:  # the first case finds out too, and has the spool
                 notices.say("store", str(problem))
+            if self.shares or self.review.sample:
+                warm()
 
     def leave(self, call: Call) -> Asks | None:
         """Let a sure answer pass."""
@@ -136,7 +139,7 @@ class Gate:
         answer = call.result if call.error is None else MISSING
         names = () if shape is None else shape.positional
         seen = Seen(call.args, call.kwargs, answer, call.confidence, call.error, names, self.row)
-        fired = judged(review.triggers, seen, lambda: drawn(call, "trigger"))
+        fired = judged(review.triggers, seen, lambda: drawn(call, "trigger"), self.shares)
         if fired.problem is not None:
             notices.say("trigger", f"{fired.text}: a person decides", guard=call.plan.name)
         return fired

@@ -166,6 +166,7 @@ def message(row: Row, answer: Answer) -> dict[str, Any]:
         "timestamp": answer.at.isoformat(),
         "data": {
             "ticket": row["id"],
+            "kind": row["kind"],  # the answer to an audit is no answer that somebody waits for
             "queue": row["queue"],
             "guard": answer.guard,
             "version": answer.version,

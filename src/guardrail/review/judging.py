@@ -43,15 +43,22 @@ class Fired(NamedTuple):
 NOTHING: Final = Fired()
 
 
-def judged(triggers: Sequence[Trigger], seen: Seen, drawn: Callable[[], float]) -> Fired:
+def shares_of(triggers: Sequence[Trigger]) -> tuple[float, ...]:
+    """Return the probabilities that conditions draw by, smallest first."""
+    return tuple(sorted({part.share for each in triggers for part in each.parts() if isinstance(part, Sample)}))
+
+
+def judged(triggers: Sequence[Trigger], seen: Seen, drawn: Callable[[], float], shares: Sequence[float] | None = None) -> Fired:
     """Ask all conditions, each once.
 
     Args:
         triggers: The conditions.
         seen: What they look at.
         drawn: Gives the number that the question draws; asked only where something is drawn.
+        shares: As `shares_of` returns them, where that is known.
     """
-    shares = sorted({part.share for each in triggers for part in each.parts() if isinstance(part, Sample)})
+    if shares is None:
+        shares = shares_of(triggers)
     known: Known = {}
     fired: list[Trigger] = []
     problem: Exception | None = None
@@ -66,6 +73,8 @@ def judged(triggers: Sequence[Trigger], seen: Seen, drawn: Callable[[], float]) 
                 fired.append(each)
         except Exception as error:  # noqa: BLE001 - whatever it is, a person decides
             problem = problem or error
+    if not fired and problem is None:
+        return NOTHING
     inclusion = _inclusion(triggers, seen, shares, known) if shares and fired and problem is None else 1.0
     return Fired(tuple({"name": each.name, "version": each.version} for each in fired), inclusion, problem)
 

@@ -95,7 +95,8 @@ class Trigger:
         return _Not(f"~{self.name}", self.version, self)
 
     def __repr__(self) -> str:
-        return self.name
+        # The options' digest in each record is made of this: another form of a condition is another policy.
+        return self.name if set(self.version) <= {"1", "."} else f"{self.name} v{self.version}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
