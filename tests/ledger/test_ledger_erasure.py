@@ -60,7 +60,7 @@ def test_all_of_a_person_is_erased_and_nothing_of_another(loans):
     decided = decide(loans, ANN, "loan-1")
     opened = decide(loans, ANN, "loan-2")
     other = decide(loans, BOB, "loan-3")
-    queue.decide(decided.ticket.id, {"value": f"no to {NAME}", "confidence": 1.0}, note=f"{NAME} called")
+    queue.decide(decided.ticket.id, f"no to {NAME}", note=f"{NAME} called")
     feedback(decided.id, f"{NAME} paid")
     feedback(business_id="loan-2", guard="loans", actual=f"{NAME} did not")
     feedback(other.id, "Bob paid")
@@ -494,7 +494,7 @@ def test_what_somebody_keeps_in_the_log_of_the_store_is_told(loans, home, monkey
     """A reader that does not end keeps what was overwritten; it is undone until it has gone, and erasing again does it."""
     monkeypatch.setattr("guardrail.review.erasing._LOG_SECONDS", 0.2)
     ticket = decide(loans, ANN).ticket
-    queue.decide(ticket.id, {"value": "no", "confidence": 1.0}, note=f"{NAME} called")
+    queue.decide(ticket.id, "no", note=f"{NAME} called")
     flush()
     reader_of_store = sqlite3.connect(home / "store.db", isolation_level=None)
     reader_of_store.execute("BEGIN")
