@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from guardrail import clock, ledger, settings
+from guardrail.policies import cases
 from guardrail.review import filing, sweeper, upkeep
 from guardrail.review.case import Case
 from guardrail.store import engine
@@ -24,6 +25,12 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a locked store for 0.2 s, not 2."""
     monkeypatch.setattr(filing, "_PUT_SECONDS", 0.2)
     monkeypatch.setattr(upkeep, "_PATIENCE", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def lots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the same in every run: what a test finds is no luck."""
+    monkeypatch.setattr(cases, "_secret", b"the same lots in every run")
 
 
 class Wall:
