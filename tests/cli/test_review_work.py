@@ -100,6 +100,17 @@ def test_how_well_it_goes(run: Run) -> None:
     assert json.loads(run("review", "quality", "--queue", "loans", "--json").stdout)["gold"]["value"] is None
 
 
+def test_labels_are_written_for_training(run: Run, tmp_path: Any) -> None:
+    """A line for each; what cannot be is told."""
+    run("review", "decide", put().id, "no", "--by", "anna")
+    path = tmp_path / "labels.jsonl"
+    assert "1 labels in" in run("review", "export", str(path)).stdout
+    assert json.loads(path.read_text())["label"] == "no"
+    assert "there already" in run("review", "export", str(path)).stderr
+    assert "no such format" in run("review", "export", str(tmp_path / "x"), "--format", "csv").stderr
+    assert run("review", "export", str(tmp_path / "none" / "x")).exit_code == 1
+
+
 def test_one_case_after_another_by_keys() -> None:
     """Choose, accept, reject; the next comes by itself, until nothing waits."""
     tickets = [put(number) for number in range(4)]

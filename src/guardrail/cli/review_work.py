@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from guardrail import review as desk
 from guardrail.call import MISSING
 from guardrail.cli.review_text import AsJson, By, Id, draw, span
-from guardrail.cli.text import clean, emit, moment, say, table
+from guardrail.cli.text import clean, emit, moment, reasons_told, say, table
 from guardrail.errors import ConfigError
 from guardrail.review import judge
 from guardrail.review.case import Actor, Verdict
@@ -22,7 +23,7 @@ _Lease = Annotated[str, typer.Option(help="How long you have it.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands."""
-    for verb in (claim, decide, extend, release, decline, reassign, cancel, stats, quality, tick, reply):
+    for verb in (claim, decide, extend, release, decline, reassign, cancel, stats, quality, export, tick, reply):
         group.command(verb.__name__)(verb)
     people = typer.Typer(no_args_is_help=True, help="Who reviews, and which roles and skills they have.")
     people.command("list")(people_list)
@@ -181,6 +182,20 @@ def quality(
     for title, counts in (("reason", found["reasons"]), ("reviewer", found["load"])):
         if counts:
             table((title, "answers"), list(counts.items()))
+
+
+def export(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not be there.")],
+    *,
+    form: Annotated[str, typer.Option("--format", help="jsonl, or parquet (the extra `parquet`).")] = "jsonl",
+    queue: _Queue = None,
+    guard: Annotated[str | None, typer.Option(help="Only this guard.")] = None,
+) -> None:
+    """Write labelled data for training, with where each label comes from and a split that does not leak. It is recorded."""
+    wanted: Any = form  # whose words the export knows
+    with reasons_told():
+        count = desk.export_labelled(out, wanted, guard=guard, queue=queue)
+    say(clean(f"{count} labels in {out}"))
 
 
 def _count(each: tuple[str, int]) -> int:

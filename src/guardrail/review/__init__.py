@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from guardrail.review.measures import quality
     from guardrail.review.named import Queue, queue
     from guardrail.review.ticket import Ticket
+    from guardrail.review.training import export_labelled, labelled
     from guardrail.review.triggers import always, below, failed, outside, rule, sample
     from guardrail.review.upkeep import catch_up, expire_due, tick
     from guardrail.review.watch import signal
@@ -53,6 +54,7 @@ _ELSEWHERE: Final = {
         "review.health": ("check",),
         "review.named": ("Queue", "queue"),
         "review.ticket": ("Ticket",),
+        "review.training": ("export_labelled", "labelled"),
         "review.measures": ("quality",),
         "review.triggers": ("always", "below", "failed", "outside", "rule", "sample"),
         "review.upkeep": ("catch_up", "expire_due", "tick"),
@@ -65,7 +67,7 @@ _ELSEWHERE: Final = {
 __all__ = [
     "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "extend", "failed", "find", "get", "intervals", "listing", "open_count", "outside", "people", "put", "quality", "queue", "reassign", "release", "reply", "resolve",
+    "expire_due", "export_labelled", "extend", "failed", "find", "get", "intervals", "labelled", "listing", "open_count", "outside", "people", "put", "quality", "queue", "reassign", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
     "state", "stats", "tick",
 ]  # fmt: skip
