@@ -27,6 +27,7 @@ import contextlib
 import functools
 import hashlib
 import heapq
+import io
 import itertools
 import json
 import os
@@ -370,13 +371,13 @@ class Files:
         found = {int(name[:20]): name for name in names if _SEGMENT.fullmatch(name)}
         return [(found[first], first) for first in sorted(found)]
 
-    def _open(self, lane: str | None, name: str) -> BinaryIO:
+    def _open(self, lane: str | None, name: str) -> io.FileIO:
         folder = os.open(os.path.join(self.path, lane or ""), os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if lane else 0))
         try:
             handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         finally:
             os.close(folder)
-        file = os.fdopen(handle, "rb", buffering=0)
+        file = _File(handle, "rb")
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             file.close()
             raise OSError("it is no regular file")
@@ -424,7 +425,14 @@ class Files:
         return _blocks(file, os.fstat(file.fileno()).st_size)
 
 
-def _blocks(file: BinaryIO, end: int) -> Iterator[bytes]:
+class _File(io.FileIO):
+    """A file that is closed without a warning where whoever reads it gives up in the middle, as a background check may."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _blocks(file: io.FileIO, end: int) -> Iterator[bytes]:
     with file:
         while block := file.read(min(BLOCK, end)):
             end -= len(block)
