@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import guardrail
 from guardrail.testing import fresh
 
 
@@ -30,6 +33,19 @@ def pytest_sessionstart() -> None:
     """Let Ctrl-C interrupt, as some tests ask of it: a shell that starts us in the background has it ignored."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _import_everything()
+
+
+def _import_everything() -> None:
+    """Import the library on this thread: pytest rewrites what it imports, and Python 3.11 can't parse on two threads at once.
+
+    Its parser then fails with "AST constructor recursion depth mismatch" (CPython issue 106905). Tests of what is imported
+    when run in processes of their own.
+    """
+    for found in pkgutil.walk_packages(guardrail.__path__, "guardrail."):
+        if "migrations" not in found.name and not found.name.endswith("__main__"):
+            with contextlib.suppress(ImportError):  # of an extra
+                importlib.import_module(found.name)
 
 
 @pytest.fixture(autouse=True)

@@ -186,6 +186,7 @@ def test_the_log_is_written_back_when_it_is_large(home: Path, monkeypatch: pytes
     engine.warm()
     engine.finish(WAIT)
     monkeypatch.setattr(writer, "_LOG_BYTES", 200_000)
+    monkeypatch.setattr(writer, "_LOG_MOST", 200_000)
     log = home / "store.db-wal"
     largest = 0
     for turn in range(30):
@@ -197,10 +198,26 @@ def test_the_log_is_written_back_when_it_is_large(home: Path, monkeypatch: pytes
     assert len(names()) == 30
 
 
+def test_a_large_log_is_written_back_when_nobody_waits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is work the log may grow further; it is emptied in the first pause."""
+    engine.warm()
+    engine.finish(WAIT)
+    monkeypatch.setattr(writer, "_LOG_BYTES", 200_000)
+    log = home / "store.db-wal"
+    for work in [engine.write(add(f"n{turn}", "x" * 500_000)) for turn in range(4)]:
+        work.result(WAIT)
+    until = time.monotonic() + WAIT
+    while log.stat().st_size and time.monotonic() < until:
+        time.sleep(0.01)
+    assert log.stat().st_size == 0
+    assert len(names()) == 4
+
+
 def test_a_reader_at_work_only_postpones_the_write_back(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writers never wait for a reader, and the log shrinks once the reader has gone."""
     engine.warm()
     monkeypatch.setattr(writer, "_LOG_BYTES", 100_000)
+    monkeypatch.setattr(writer, "_LOG_MOST", 100_000)
     engine.finish(WAIT)
     engine.write(add("seen")).result(WAIT)
 

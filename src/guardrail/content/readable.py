@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import enum
+import functools
 import math
 import sys
 import typing
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from guardrail import markers
 from guardrail.content import tables
@@ -27,6 +28,9 @@ Seal = Callable[[Any], Any]  # JSON value of a personal field -> what stands in 
 OMITTED: Final = object()  # a secret
 _DEEPEST: Final = 100
 _WIDEST: Final = 2**63
+_FEW: Final = 16  # items of a container whose types are worth remembering
+_CONTAINERS: Final = frozenset((dict, list, tuple))
+_PLAIN: Final = frozenset((str, int, float, bool, bytes, type(None)))
 _BY_TEXT: Final = {
     "decimal": ("Decimal",),
     "fractions": ("Fraction",),
@@ -41,6 +45,8 @@ _BY_TEXT: Final = {
 
 def is_secret(annotation: Any) -> bool:
     """Return whether a parameter or field is never shown: marked `Secret`, or one of pydantic's secret types."""
+    if type(annotation) is type and annotation in _PLAIN:
+        return False
     if markers.marked(annotation, markers.Secret):
         return True
     secrets = _loaded("pydantic", ("SecretStr", "SecretBytes", "Secret"))
@@ -101,8 +107,13 @@ class Shown:
         return self.seal(shown)
 
     def _value(self, value: Any, annotation: Any, depth: int) -> Any:
+        exact = _EXACT.get(type(value))
+        if exact is not None:
+            return exact(value)
         if value is None or value is True or value is False:
             return value
+        if type(value) in _CONTAINERS:
+            return self._container(value, annotation, depth)
         if isinstance(value, enum.Enum):
             return self._enum(value, depth)
         for kinds, scalar in _SCALARS:
@@ -128,6 +139,9 @@ class Shown:
         fields = markers.fields_of(type(value))
         if fields or hasattr(type(value), "__pydantic_fields__"):
             return self._object(value, fields, depth)
+        return self._container(value, annotation, depth)
+
+    def _container(self, value: Any, annotation: Any, depth: int) -> Any:
         if isinstance(value, Mapping):
             return self._mapping(value, annotation, depth)
         if isinstance(value, list | tuple | AbstractSet | deque):
@@ -238,23 +252,39 @@ _SCALARS: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
     (range, _range),
 )
 
+_EXACT: Final[dict[type, Callable[[Any], Any]]] = {str: _text, int: _whole, float: _float}  # what most values are
 
-def _inner(annotation: Any, value: Any, count: int) -> list[Any]:
+
+def _inner(annotation: Any, value: Any, count: int) -> Sequence[Any]:
     """Return the declared types of what a container holds: of its items in order, or of a mapping's keys and values.
 
     Where a union leaves open which of its members is meant, whatever is marked in any of them counts as marked.
     """
+    if annotation is None:
+        return (None,) * count
+    if count > _FEW:
+        return _declared(annotation, type(value), count)
+    try:
+        return _known_inner(annotation, cast("Hashable", type(value)), count)
+    except TypeError:  # what is annotated on it has no hash
+        return _declared(annotation, type(value), count)
+
+
+def _declared(annotation: Any, container: type, count: int) -> Sequence[Any]:
     found: list[list[Any]] = [[] for _ in range(count)]
     for choice in markers.choices_of(markers.peeled(annotation)[0]):
         bare = markers.peeled(choice)[0]
         origin, kinds = typing.get_origin(bare), typing.get_args(bare)
-        if not (isinstance(origin, type) and isinstance(value, origin) and kinds):
+        if not (isinstance(origin, type) and issubclass(container, origin) and kinds):
             continue
-        if not isinstance(value, Mapping) and (len(kinds) == 1 or kinds[-1] is ...):
+        if not issubclass(container, Mapping) and (len(kinds) == 1 or kinds[-1] is ...):
             kinds = kinds[:1] * count
         for at, kind in enumerate(kinds[:count]):
             found[at].append(kind)
     return [typing.Union[tuple(kinds)] if kinds else None for kinds in found]  # noqa: UP007 - made of a list
+
+
+_known_inner = functools.lru_cache(maxsize=1024)(_declared)
 
 
 def _loaded(module: str, names: tuple[str, ...]) -> tuple[type, ...]:

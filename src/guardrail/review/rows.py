@@ -11,14 +11,15 @@ from sqlalchemy import insert as plain_insert
 from guardrail.review import callbacks, tell
 from guardrail.review.case import Actor, Answer, Row, TicketClosed, TicketNotFound, for_people, moment, new_id, plain
 from guardrail.store import changes
+from guardrail.store.prepared import Prepared
 from guardrail.store.states import ENDED, OPEN_STATES
 from guardrail.store.tables import claim, is_closed, is_open, label, step, ticket, twin, was_decided
 
 # The statements that calls wait for are built once: building them costs more than running them.
-_insert = plain_insert(ticket)
+_insert = Prepared(plain_insert(ticket))
 _insert_step = plain_insert(step)
 _insert_label = plain_insert(label)
-_open_of_key = select(ticket).where(ticket.c.key == bindparam("key"), is_open)
+_open_of_key = Prepared(select(ticket).where(ticket.c.key == bindparam("key"), is_open))
 _audit_of_key = select(ticket).where(ticket.c.key == bindparam("key"), ticket.c.kind == "audit").order_by(ticket.c.id).limit(1)
 _of_id = select(ticket).where(ticket.c.id == bindparam("id"))
 _locked = _of_id.with_for_update()
@@ -70,7 +71,7 @@ def put(connection: Connection, row: Row, now: float) -> tuple[Row, list[tell.Ev
 def _insert_one(connection: Connection, row: Row) -> Row:
     """Insert a ticket; where another transaction has just opened one of the same key, return that."""
     if connection.dialect.name == "sqlite":  # one writer at a time
-        connection.execute(_insert, row)
+        _insert.run(connection, row)
         return row
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - for those who have it
 
@@ -381,5 +382,5 @@ def _fitting(
     return query.where(or_(*kinds))
 
 
-def _open_one(connection: Connection, key: bytes) -> RowMapping | None:
-    return connection.execute(_open_of_key, {"key": key}).mappings().first()
+def _open_one(connection: Connection, key: bytes) -> Row | None:
+    return _open_of_key.first(connection, {"key": key})

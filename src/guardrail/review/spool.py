@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,9 @@ import orjson
 from guardrail import notices, settings
 from guardrail.review.case import Row
 from guardrail.store import engine, file_lock
+
+_COARSE = 1.0  # seconds within which a folder may change twice and look the same
+_empty: tuple[str, float] | None = None  # a folder, and when it was changed to be empty
 
 
 def keep(row: Row) -> Row:
@@ -55,8 +59,20 @@ def keep(row: Row) -> Row:
 
 
 def waiting() -> bool:
-    """Return whether any case waits here."""
-    return next(_files(), None) is not None
+    """Return whether any case waits here. Asked with every case, so an unchanged empty folder is not read again."""
+    global _empty  # noqa: PLW0603 - what this process last saw
+    where = f"{settings.home(create=False)}/spool/review"
+    try:
+        changed = os.stat(where).st_mtime  # noqa: PTH116 - a `Path` costs as much as the question
+    except OSError:
+        return False
+    if (where, changed) == _empty:
+        return False
+    if next(_files(), None) is not None:
+        return True
+    if time.time() - changed > _COARSE:  # not by our own clock, since the file system wrote the other time
+        _empty = where, changed
+    return False
 
 
 def holds(ticket_id: str) -> bool:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _MOST: Final = 256  # pieces of work in one transaction
-_LOG_BYTES: Final = 4 * 2**20  # size of the write-ahead log above which it is written back into the file
+_LOG_BYTES: Final = 4 * 2**20  # size of the write-ahead log above which it is written back into the file when nobody waits
+_LOG_MOST: Final = 8 * _LOG_BYTES  # the same while there is work: whoever comes next waits for it
+_IDLE: Final = 0.05  # seconds without work
 
 
 class Work(NamedTuple):
@@ -46,6 +48,7 @@ class Writer:
         self._connection: Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._write_back_at = _LOG_BYTES
+        self._large = False  # whether the log is to be written back as soon as nobody waits
         self._done = 0  # batches
         self._thread = threading.Thread(target=self._serve, name="guardrail-store", daemon=True)
         self._thread.start()
@@ -67,7 +70,7 @@ class Writer:
 
     def _serve(self) -> None:
         while True:
-            batch = [self._inbox.get()]
+            batch = [self._next()]
             with contextlib.suppress(queue.Empty):
                 while len(batch) < _MOST:
                     batch.append(self._inbox.get_nowait())
@@ -76,6 +79,16 @@ class Writer:
             if None in batch:
                 return self._close()
             del batch  # an idle thread keeps nothing of the user's alive
+
+    def _next(self) -> Work | None:
+        if self._large:
+            try:
+                return self._inbox.get(timeout=_IDLE)
+            except queue.Empty:
+                self._large = False
+                with contextlib.suppress(OSError), file_lock.held(self._lock_path), forks.apart():
+                    self._write_back(self._write_back_at)
+        return self._inbox.get()
 
     def _settle(self, batch: Sequence[Work]) -> None:
         if not batch:
@@ -86,7 +99,7 @@ class Writer:
             with file_lock.held(self._lock_path), forks.apart():
                 self._open()
                 self._commit([work for work in batch if work.future.set_running_or_notify_cancel()])
-                self._write_back(self._write_back_at)
+                self._write_back(self._write_back_at + _LOG_MOST - _LOG_BYTES)
         except BaseException as problem:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             self._drop()
             for work in batch:
@@ -144,7 +157,7 @@ class Writer:
                 raise
             raw.execute("ROLLBACK TO work")
             raw.execute("RELEASE work")
-            return None, sqlite.explained(problem, self._path) if isinstance(problem, DBAPIError) else problem
+            return None, sqlite.explained(problem, self._path) if isinstance(problem, DBAPIError | sqlite3.Error) else problem
         raw.execute("RELEASE work")
         return value, None
 
@@ -152,13 +165,18 @@ class Writer:
         """Move the log into the file if it is that large; readers at work postpone it, and never wait for it."""
         connection = self._connection
         try:
-            if connection is None or not self._log_path.exists() or self._log_path.stat().st_size < from_size:
+            if connection is None or not self._log_path.exists():
+                return
+            size = self._log_path.stat().st_size
+            self._large = size >= self._write_back_at
+            if size < from_size:
                 return
             raw = sqlite.raw(connection)
             raw.execute("PRAGMA busy_timeout = 0")
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             raw.execute(f"PRAGMA busy_timeout = {sqlite.BUSY_SECONDS * 1000:.0f}")
             self._write_back_at = self._log_path.stat().st_size + _LOG_BYTES
+            self._large = False
         except Exception as problem:  # noqa: BLE001 - what was asked for is on disk; only the log stays large
             notices.say("store", f"the log of the store was not written back: {sqlite.explained(problem, self._path)}")
             self._drop()
