@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 FIND_PYTHON = for p in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done
 
-.PHONY: help demo test lint bench faults clean
+.PHONY: help demo test lint docs bench faults clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -40,6 +40,9 @@ test: lint ## style, types and every test, on each Python from 3.11 to 3.13 that
 	$(PY) -m pytest -q -n 2 --dist loadfile; result=$$?; wait $$prepared; exit $$result
 	@sh tests/other_pythons.sh
 
+docs: $(VENV)/.test ## the documentation as a site, in site/
+	@$(VENV)/bin/mkdocs build --quiet --strict
+
 bench: $(VENV)/.test ## what a call, its record, its delivery and its span cost, beside the same by hand
 	@$(PY) -m benchmarks.call_path
 	@$(PY) -m benchmarks.ledger
@@ -47,9 +50,9 @@ bench: $(VENV)/.test ## what a call, its record, its delivery and its span cost,
 	@$(PY) -m benchmarks.spans
 	@$(PY) -m benchmarks.review
 
-faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte: half an hour
+faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte: ten minutes and more
 	@$(PY) -m pip install -q fusepy
 	@TEST_FAULTS=1 LEDGER_MODEL_EXAMPLES=500 $(PY) -m pytest -q -o timeout=3600 tests/faults tests/ledger/test_ledger_model.py
 
 clean: ## remove what was installed and made here
-	@rm -rf $(VENV) .venv-* build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .guardrail
+	@rm -rf $(VENV) .venv-* build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis .guardrail

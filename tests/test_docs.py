@@ -21,6 +21,7 @@ import pytest
 
 import guardrail
 from guardrail import errors, registry
+from guardrail.cli import reference
 from guardrail.cli.app import build
 from guardrail.decision import Outcome
 from guardrail.delivery import retry, schemes
@@ -33,7 +34,7 @@ from guardrail.spec import CHECKS, LATER
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 POLICIES = sorted((DOCS / "policies").glob("*.md"))
 SECTIONS = ["Usage", "Defaults", "What it records", "Pitfalls", "Open or closed"]
 FENCE = re.compile(r"^( *)```(.*?)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
@@ -216,6 +217,28 @@ def test_the_index_leads_to_every_page():
         for target in re.findall(r"\]\(([^)#\s]+\.md)", prose(DOCS / page))
     }
     assert {page for page in PAGES if page.is_relative_to(DOCS)} - {DOCS / "index.md"} <= linked
+
+
+def test_the_site_is_built_without_a_warning(tmp_path):
+    """Every page is in the navigation, and every link and heading that is linked to is there."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    readme = (tmp_path / "readme" / "index.html").read_text(encoding="utf-8")
+    assert 'href="../policies/cache/"' in readme
+    assert "https://fonts." not in readme
+
+
+def test_the_page_of_commands_is_that_of_the_commands():
+    """It is made anew by `python -c "from guardrail.cli import reference; print(reference.markdown(), end='')"`."""
+    assert (DOCS / "cli.md").read_text(encoding="utf-8") == reference.markdown()
 
 
 @pytest.mark.parametrize("kind", sorted({each.place for each in schemes.SCHEMES.values()}))

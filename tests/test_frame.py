@@ -277,6 +277,28 @@ def test_the_wheel_holds_the_whole_package(tmp_path):
     assert "guardrail = guardrail.testing.plugin" in points
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_wheel_works_in_an_empty_environment(tmp_path):
+    """With what it says it needs and nothing else: it is imported, the command runs, and the self-test finds nothing wrong."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GUARDRAIL_"))}
+    programs = tmp_path / "venv" / "bin"
+    subprocess.run([programs / "python", "-m", "pip", "install", "-q", str(wheel)], cwd=tmp_path, env=clean, check=True)
+    for command in (["python", "-c", "import guardrail"], ["guardrail", "--version"], ["guardrail", "selftest"]):
+        done = subprocess.run(
+            [programs / command[0], *command[1:]], cwd=tmp_path, env=clean, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 # ── rooms ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 class _Imports(ast.NodeVisitor):
     """What a module imports at run time: names of modules, and whether it does so as it is imported itself."""

@@ -19,6 +19,7 @@ from guardrail.errors import ConfigError
 
 _MARKS: Final = {True: "✓", False: "✗", None: "–"}
 _COLOURS: Final = {"✓": "green", "✗": "red", "–": "dim"}
+_SPECIMEN: Final = "guardrail.testing.specimen:predict"
 _PLEASE: Final = "write it as module:function, such as loans.model:predict"
 
 
@@ -30,8 +31,12 @@ def register(app: typer.Typer) -> None:
 def selftest(
     target: Annotated[
         str,
-        typer.Argument(metavar="MODULE:FUNCTION", help="The guarded function, such as loans.model:predict.", show_default=False),
-    ],
+        typer.Argument(
+            metavar="[MODULE:FUNCTION]",
+            help="The guarded function, such as loans.model:predict; without one, a small one of our own: is the installation well?",
+            show_default=False,
+        ),
+    ] = _SPECIMEN,
     *,
     data: Annotated[
         Path | None,
