@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from guardrail.review.dossier import Details
     from guardrail.review.figures import stats
     from guardrail.review.filing import ANSWER, PUT, answer_for, put
+    from guardrail.review.handing_out import HandedOut, hand_out
     from guardrail.review.health import check
     from guardrail.review.measures import quality
     from guardrail.review.named import Queue, queue
+    from guardrail.review.taking_in import Taken, take_in
     from guardrail.review.ticket import Ticket
     from guardrail.review.training import export_labelled, labelled
     from guardrail.review.triggers import always, below, failed, outside, rule, sample
@@ -51,8 +53,10 @@ _ELSEWHERE: Final = {
         "review.dossier": ("Details",),
         "review.figures": ("stats",),
         "review.filing": ("ANSWER", "PUT", "answer_for", "put"),
+        "review.handing_out": ("HandedOut", "hand_out"),
         "review.health": ("check",),
         "review.named": ("Queue", "queue"),
+        "review.taking_in": ("Taken", "take_in"),
         "review.ticket": ("Ticket",),
         "review.training": ("export_labelled", "labelled"),
         "review.measures": ("quality",),
@@ -65,11 +69,11 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "export_labelled", "extend", "failed", "find", "get", "intervals", "labelled", "listing", "open_count", "outside", "people", "put", "quality", "queue", "reassign", "release", "reply", "resolve",
+    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "people", "put", "quality", "queue", "reassign", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
-    "state", "stats", "tick",
+    "state", "stats", "take_in", "tick",
 ]  # fmt: skip
 
 

@@ -19,7 +19,8 @@ class Step:
     Attributes:
         at: When, in UTC.
         what: "decided", "expired" or "cancelled" for its end; before that "declined", "reassigned", "reminded", "escalated" or
-            "adjudicate"; "late" for a decision that was not taken any more.
+            "adjudicate"; "late" for a decision that was not taken any more, "not_taken" for an answer from another tool that could not
+            be taken: that is shown when the ticket is closed.
         state: The state that the ticket was in afterwards.
         verdict: Of a decision: "accept", "change" or "reject".
         value: Of a decision: the answer.
@@ -38,8 +39,10 @@ class Step:
     actor: Actor | None
 
     @classmethod
-    def of_row(cls, row: Row) -> Step:
+    def of_row(cls, row: Row, *, closed: bool = True) -> Step:
         """Return the step for a row of the store."""
+        if row["what"] == "not_taken" and not closed:
+            row = {**row, "value": None, "note": None}
         actor = None if row["actor"] is None else Actor(row["actor"], row["known_by"])
         value = for_people(row["value"], row["ticket_id"])
         return cls(
@@ -181,7 +184,7 @@ class Details:
             owner=row["owner"],
             on_expiry=row["on_expiry"],
             requester=from_text(row["actor"]),
-            steps=[Step.of_row(step) for step in steps],
+            steps=[Step.of_row(step, closed=closed) for step in steps],
             parts=[Part.of_row(part, closed=closed, now=now) for part in parts],
         )
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from guardrail import clock
 from guardrail.call import MISSING
-from guardrail.review import deciding, desk, figures
+from guardrail.review import deciding, desk, figures, handing_out
 from guardrail.review.case import Actor, Verdict
 from guardrail.review.deciding import Claim
 from guardrail.review.desk import Wanted
 from guardrail.review.dossier import Details
+from guardrail.review.handing_out import HandedOut, Tool
 from guardrail.review.ticket import Ticket
 
 
@@ -56,10 +58,11 @@ class Queue:
         note: str | None = None,
         actor: Actor | str | None = None,
         token: str | None = None,
+        blind: bool = False,
     ) -> Ticket:
         """Answer a case by its id; see `guardrail.review.decide`."""
         ticket_id = desk.resolve(part)
-        return deciding.decide(ticket_id, value, verdict=verdict, reason=reason, note=note, actor=actor, token=token)
+        return deciding.decide(ticket_id, value, verdict=verdict, reason=reason, note=note, actor=actor, token=token, blind=blind)
 
     def reassign(self, part: str, *, to: str | None = None, reason: str, actor: Actor | str | None = None) -> Claim | None:
         """Take a case from whoever is at work on it; see `guardrail.review.reassign`."""
@@ -68,6 +71,20 @@ class Queue:
     def cancel(self, part: str, reason: str, actor: Actor | str | None = None) -> Ticket:
         """Take a case out of the queue; see `guardrail.review.cancel`."""
         return deciding.cancel(desk.resolve(part), reason, actor)
+
+    def hand_out(
+        self,
+        path: Path | str,
+        to: Tool = "label-studio",
+        *,
+        guard: str | None = None,
+        actor: Actor | str | None = None,
+        lease: clock.Duration = "1d",
+        blind: bool = False,
+        limit: int | None = None,
+    ) -> HandedOut:
+        """Write the cases that wait into files for another tool; see `guardrail.review.hand_out`."""
+        return handing_out.hand_out(path, self.name, to, guard=guard, actor=actor, lease=lease, blind=blind, limit=limit)
 
     def stats(self) -> Mapping[str, Any]:
         """Return how this queue stands; see `guardrail.review.stats`."""
