@@ -12,8 +12,7 @@ from guardrail import review as desk
 from guardrail.cli.review_text import AsJson
 from guardrail.cli.text import clean, emit, reasons_told, say, table
 from guardrail.errors import ConfigError
-
-_FINE = ("decided", "noted", "repeated", "skipped", "draft")
+from guardrail.review.answering import FINE
 
 
 def register(group: typer.Typer) -> None:
@@ -73,8 +72,8 @@ def take_in(
         counts = Counter(each.outcome for each in found)
         say(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "There are no answers in it.")
         rows = [(each.ticket_id or "", each.person or "", each.outcome, each.problem or "") for each in found]
-        wrong = [row for row in rows if row[2] not in _FINE]
+        wrong = [row for row in rows if row[2] not in FINE]
         if wrong:
             table(("case", "person", "", "why"), wrong)
-    if any(each.outcome not in _FINE for each in found):
+    if any(each.outcome not in FINE for each in found):
         raise typer.Exit(1)

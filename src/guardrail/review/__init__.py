@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from guardrail.review.health import check
     from guardrail.review.measures import quality
     from guardrail.review.named import Queue, queue
+    from guardrail.review.receiving import Received, receive
     from guardrail.review.taking_in import Taken, take_in
     from guardrail.review.ticket import Ticket
     from guardrail.review.training import export_labelled, labelled
@@ -48,7 +49,7 @@ _ELSEWHERE: Final = {
         ),
         "review.calibrated": ("Calibration", "calibrated_from_labels"),
         "review.conformal": ("Interval", "Intervals", "intervals"),
-        "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
+        "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "receive", "release"),
         "review.desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
         "review.dossier": ("Details",),
         "review.figures": ("stats",),
@@ -56,6 +57,7 @@ _ELSEWHERE: Final = {
         "review.handing_out": ("HandedOut", "hand_out"),
         "review.health": ("check",),
         "review.named": ("Queue", "queue"),
+        "review.receiving": ("Received", "receive"),
         "review.taking_in": ("Taken", "take_in"),
         "review.ticket": ("Ticket",),
         "review.training": ("export_labelled", "labelled"),
@@ -69,9 +71,9 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Queue", "Received", "Scores", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "people", "put", "quality", "queue", "reassign", "release", "reply", "resolve",
+    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "people", "put", "quality", "queue", "reassign", "receive", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
     "state", "stats", "take_in", "tick",
 ]  # fmt: skip

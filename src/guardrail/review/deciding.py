@@ -184,6 +184,7 @@ def decide(
     actor: Actor | str | None = None,
     token: str | None = None,
     blind: bool = False,
+    once: str | None = None,
 ) -> Ticket:
     """Answer a case. Where one person is asked, that is the decision: whoever waits for it, in any process, gets it.
 
@@ -201,6 +202,7 @@ def decide(
         actor: Who decides: a name (recorded as asserted), an `Actor`, or None for the user of the operating system.
         token: Of the person's claim; without it the case is claimed and answered in one go.
         blind: Where there is no claim: whether the model's answer was hidden from the person.
+        once: Where there is no claim: what names the message that the answer came in; no message decides twice.
 
     Raises:
         TicketNotFound: There is no such ticket.
@@ -223,7 +225,7 @@ def decide(
             raise ConfigError("who appealed is owed an explanation", hint='write note="..." in plain words; it is for them')
         said, text = judged(Details.of_rows(row, (), (), now), value, verdict)
         return votes.cast(
-            connection, row, who, votes.Vote(said, rows.kept(row, text), why, words), now=now, token=token, blind=blind
+            connection, row, who, votes.Vote(said, rows.kept(row, text), why, words), now=now, token=token, blind=blind, once=once
         )
 
     row, events, problem = engine.result(engine.write(vote))

@@ -118,7 +118,7 @@ class Details:
         answers: The JSON schema that an answer must fit, None for any.
         reviewers: How many people must answer; voted: how many have.
         level: The level of escalation, from 0; role: who may decide at it, None for everybody.
-        delivery: Of the answer to `callback`: "none", "queued", "retrying", "delivered" or "dead".
+        delivery: Of the answer to `callback`, or of a new case that is pushed there: "none", "queued", "retrying", "delivered" or "dead".
         owner: The team in charge.
         on_expiry: What comes of it when nobody answers in time.
         requester: Who asked the model.

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from guardrail.errors import AccessDenied, ConfigError, GuardrailError, InvalidInput
-from guardrail.review import claims, deciding, rows, votes
+from guardrail.errors import ConfigError, InvalidInput
+from guardrail.review.answering import Outcome, Said, answered, find, keep
 from guardrail.review.case import (
     Actor,
     Row,
-    TicketClosed,
-    TicketHeld,
-    Verdict,
-    for_people,
-    from_text,
-    plain,
-    to_text,
 )
-from guardrail.review.dossier import Details
-from guardrail.review.forms import NOTE, REASON, Written, meant
+from guardrail.review.forms import ANSWER, NOTE, REASON, Written, meant
 from guardrail.review.handing_out import TOOLS, Tool
 from guardrail.review.heard import Heard
-from guardrail.review.judge import judged
-from guardrail.store import engine
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-Outcome = Literal["decided", "noted", "repeated", "late", "held", "denied", "misfit", "unknown", "skipped", "draft"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +82,7 @@ def _taken(heard: Heard, named: Mapping[str, Actor], *, twice: bool) -> Taken:
 
     if heard.state in ("skipped", "draft"):
         return result(heard.state)
-    row = None if heard.ticket is None else _ticket(heard.ticket)
+    row = None if heard.ticket is None else find(heard.ticket)
     if row is None:
         return result("unknown", "there is no such case")
     if who is None:
@@ -109,26 +94,16 @@ def _taken(heard: Heard, named: Mapping[str, Actor], *, twice: bool) -> Taken:
             raise _not(row, "the same person has answered it twice, and not alike")
         value, verdict = meant(row, heard.written)
         reason, note = _text(row, heard.written, REASON), _text(row, heard.written, NOTE)
-        if _said_before(row, who, value, verdict):
-            return result("repeated")
-        ticket = deciding.decide(row["id"], value, verdict=verdict, reason=reason, note=note, actor=who, blind=heard.blind)
-        return result("decided" if ticket.state == "decided" else "noted")
-    except TicketClosed as problem:
-        return result("late", str(problem.args[0]))  # `decide` has kept it
-    except (TicketHeld, AccessDenied, InvalidInput, ConfigError) as problem:
-        _keep(row, who, heard.written)
-        kinds: dict[type[GuardrailError], Outcome] = {TicketHeld: "held", AccessDenied: "denied"}
-        return result(kinds.get(type(problem), "misfit"), str(problem.args[0]))
+    except InvalidInput as problem:
+        keep(row, who, heard.written.answer, [str(each) for name, each in said.items() if name != ANSWER])
+        return result("misfit", str(problem.args[0]))
+    return result(*answered(row, who, Said(value, verdict, reason, note, heard.blind)))
 
 
 def _actor(person: str | None, named: Mapping[str, Actor]) -> Actor | None:
     if person is None:
         return None
     return named.get(person) or (Actor.of(person) if "@" in person else None)
-
-
-def _ticket(ticket_id: str) -> Row | None:
-    return engine.read(lambda connection: rows.get(connection, ticket_id)) if engine.exists() else None
 
 
 def _text(row: Row, written: Written, field: str) -> str | None:
@@ -142,26 +117,3 @@ def _text(row: Row, written: Written, field: str) -> str | None:
 
 def _not(row: Row, text: str) -> InvalidInput:
     return InvalidInput(text, guard=row["guard"], policy="review", decision_id=row["decision_id"])
-
-
-def _said_before(row: Row, who: Actor, value: Any, verdict: Verdict | None) -> bool:
-    """Return whether the person has answered so already: the file was taken in before, or they have done it here as well."""
-    before = engine.read(lambda connection: claims.part_of(connection, row["id"], who))
-    if before is None or before["state"] != "voted":
-        return False
-    said, text = judged(Details.of_rows(row, (), (), engine.now()), value, verdict)
-    return bool(before["verdict"] == said and for_people(before["value"], row["id"]) == from_text(text))
-
-
-def _keep(row: Row, who: Actor, written: Written) -> None:
-    """Keep what was not taken with its ticket, once; who looks at the case sees it when the case is closed."""
-    value = None if written.answer is None else rows.kept(row, to_text(written.answer))
-    words: Sequence[str] = [str(each) for each in (written.verdict, written.reason, written.note) if each not in (None, "", [])]
-    note = plain(" · ".join(words)) or None
-
-    def keep(connection: Connection) -> None:
-        locked = rows.locked(connection, row["id"])
-        if not votes.noted(connection, locked, "not_taken", who, value=value, note=note):
-            rows.note_step(connection, row["id"], "not_taken", locked["state"], engine.now(), actor=who, value=value, note=note)
-
-    engine.result(engine.write(keep))

@@ -54,7 +54,15 @@ class Voted(NamedTuple):
 
 
 def cast(
-    connection: Connection, row: RowMapping, me: Actor, vote: Vote, *, now: float, token: str | None, blind: bool = False
+    connection: Connection,
+    row: RowMapping,
+    me: Actor,
+    vote: Vote,
+    *,
+    now: float,
+    token: str | None,
+    blind: bool = False,
+    once: str | None = None,
 ) -> Voted:
     """Count a person's vote on a ticket.
 
@@ -66,11 +74,14 @@ def cast(
         now: Seconds since the epoch.
         token: Of their claim; None to claim it and vote in one go.
         blind: Whether the model's answer was hidden from them; of a claim that they hold it is known.
+        once: Where there is no claim: what names the message that the vote came in. No message votes twice, on whatever ticket.
 
     Raises:
         AccessDenied: The ticket is not for this person.
         TicketHeld: Others are at work on it, or the person has voted or declined.
     """
+    if once is not None and claims.of_token(connection, once) is not None:
+        return Voted(row, [])
     part = claims.of_token(connection, token) if token is not None else claims.part_of(connection, row["id"], me)
     if part is not None and part["state"] == "voted" and part["voted"] == now:
         return Voted(row, [])  # this very vote, whose transaction was believed to have failed
@@ -84,9 +95,11 @@ def cast(
         raise TicketHeld(f"the claim of ticket {row['id']} is another person's", guard=row["guard"], policy="review")
     if token is None:
         claims.check(connection, row, me, now)
-        token = part["token"] if part is not None and part["state"] == "held" and part["lease_until"] > now else None
-        if token is None:
-            token = claims.new_token()
+        own = part if part is not None and part["state"] == "held" and part["lease_until"] > now else None
+        token = own["token"] if own is not None else None
+        if token is None or once is not None:
+            token = once or claims.new_token()
+            blind = blind if own is None else own["blind"]
             claims.take(connection, row, me, now, until=now + _LEASE, token=token, blind=blind)
     said = {"verdict": vote.verdict, "value": vote.value, "reason": vote.reason, "note": vote.note, "voted": now}
     counted = connection.execute(_vote.values(state="voted", **said), {"held": token, "now": now}).rowcount
