@@ -51,6 +51,11 @@ class Claim:
         """The ticket."""
         return self.details.ticket
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from guardrail.review.case_card import bundle  # noqa: PLC0415 - only a notebook shows it
+
+        return bundle(self)
+
 
 def claim(
     queue: str | None = None,

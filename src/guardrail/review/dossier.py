@@ -202,6 +202,11 @@ class Details:
         listed = {"steps": [asdict(step) for step in self.steps], "parts": [asdict(part) for part in self.parts]}
         return _dated({"id": self.ticket.id} | ticket | facts | listed)  # type: ignore[no-any-return]
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from guardrail.review.case_card import bundle  # noqa: PLC0415 - only a notebook shows it
+
+        return bundle(self)
+
     @property
     def ending(self) -> Step | None:
         """What ended the ticket, None while it is open."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guardrail import clock
 from guardrail.call import MISSING
@@ -15,6 +15,9 @@ from guardrail.review.desk import Wanted
 from guardrail.review.dossier import Details
 from guardrail.review.handing_out import HandedOut, Tool
 from guardrail.review.ticket import Ticket
+
+if TYPE_CHECKING:
+    from guardrail.review.panel import Panel
 
 
 class Queue:
@@ -89,6 +92,27 @@ class Queue:
     def stats(self) -> Mapping[str, Any]:
         """Return how this queue stands; see `guardrail.review.stats`."""
         return figures.stats(self.name)
+
+    def work(self, *, actor: Actor | str | None = None, blind: bool = False) -> Panel:
+        """Work on the cases of this queue in a notebook: one after the other, by buttons.
+
+        Args:
+            actor: Who works: a name (recorded as asserted), an `Actor`, or None for the user of the operating system.
+            blind: Whether the model's answer is hidden.
+
+        Raises:
+            ConfigError: ipywidgets, the extra `notebook`, is not installed.
+        """
+        from guardrail.review.panel import Panel  # noqa: PLC0415 - an extra
+
+        made = Panel.of_queue(self.name, actor=actor, blind=blind)
+        made.begin()
+        return made
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from guardrail.review.case_card import bundle  # noqa: PLC0415 - only a notebook shows it
+
+        return bundle(self)
 
     def __len__(self) -> int:
         return desk.open_count(self.name)
