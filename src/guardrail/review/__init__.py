@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from guardrail.review.measures import quality
     from guardrail.review.named import Queue, queue
     from guardrail.review.panel import panel_of
+    from guardrail.review.planting import Planted, plant
     from guardrail.review.receiving import Received, receive
     from guardrail.review.taking_in import Taken, take_in
     from guardrail.review.ticket import Ticket
@@ -59,6 +60,7 @@ _ELSEWHERE: Final = {
         "review.health": ("check",),
         "review.named": ("Queue", "queue"),
         "review.panel": ("panel_of",),
+        "review.planting": ("Planted", "plant"),
         "review.receiving": ("Received", "receive"),
         "review.taking_in": ("Taken", "take_in"),
         "review.ticket": ("Ticket",),
@@ -73,9 +75,9 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Queue", "Received", "Scores", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Planted", "Queue", "Received", "Scores", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "panel_of", "people", "put", "quality", "queue", "reassign", "receive", "release", "reply", "resolve",
+    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "panel_of", "people", "plant", "put", "quality", "queue", "reassign", "receive", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
     "state", "stats", "take_in", "tick",
 ]  # fmt: skip

@@ -178,7 +178,7 @@ def message(row: Row, answer: Answer) -> dict[str, Any]:
         "timestamp": answer.at.isoformat(),
         "data": {
             "ticket": row["id"],
-            "kind": row["kind"],  # the answer to an audit is no answer that somebody waits for
+            "kind": row["kind"],  # the answer to an audit is no answer that somebody waits for; those to gold cases are not sent
             "queue": row["queue"],
             "guard": answer.guard,
             "version": answer.version,

@@ -276,9 +276,9 @@ def standing(row: Mapping[Any, Any], now: float) -> State:
     return "pending" if state == "claimed" and row["free_at"] <= now else state
 
 
-def new_id() -> str:
-    """Return a new UUIDv7 (RFC 9562, section 5.7): ordered by time, random at its end."""
-    millis = int(clock.wall() * 1000) & (1 << 48) - 1
+def new_id(at: float | None = None) -> str:
+    """Return a new UUIDv7 (RFC 9562, section 5.7): ordered by time, that of a moment or the present one, random at its end."""
+    millis = int((clock.wall() if at is None else at) * 1000) & (1 << 48) - 1
     chance = int.from_bytes(os.urandom(10), "big")
     return str(uuid.UUID(int=millis << 80 | 7 << 76 | (chance >> 62 & 0xFFF) << 64 | 2 << 62 | chance & (1 << 62) - 1))
 

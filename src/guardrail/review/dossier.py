@@ -180,7 +180,7 @@ class Details:
             voted=row["voted"],
             level=row["level"],
             role=row["role"],
-            delivery=row["delivery"],
+            delivery="delivered" if row["kind"] == "gold" and closed and row["callback"] else row["delivery"],  # as others say
             owner=row["owner"],
             on_expiry=row["on_expiry"],
             requester=from_text(row["actor"]),

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail import clock
 from guardrail.call import MISSING
-from guardrail.review import deciding, desk, figures, handing_out
+from guardrail.review import deciding, desk, figures, handing_out, planting
 from guardrail.review.case import Actor, Verdict
 from guardrail.review.deciding import Claim
 from guardrail.review.desk import Wanted
 from guardrail.review.dossier import Details
 from guardrail.review.handing_out import HandedOut, Tool
+from guardrail.review.planting import Planted
 from guardrail.review.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Queue:
     ) -> HandedOut:
         """Write the cases that wait into files for another tool; see `guardrail.review.hand_out`."""
         return handing_out.hand_out(path, self.name, to, guard=guard, actor=actor, lease=lease, blind=blind, limit=limit)
+
+    def plant(self, given: Sequence[Mapping[str, Any]] | None = None, **options: Any) -> Planted:
+        """Plant gold cases among those that wait; arguments as for `guardrail.review.plant`."""
+        return planting.plant(self.name, given, **options)
 
     def stats(self) -> Mapping[str, Any]:
         """Return how this queue stands; see `guardrail.review.stats`."""
