@@ -45,9 +45,12 @@ from guardrail import (
     Review,
     ReviewUnavailable,
     Stopped,
+    decide,
     guarded,
+    settings,
 )
 from guardrail import review as queue
+from guardrail.delivery.sinks.webhook import signature
 from guardrail.integrations.fastapi import install
 from guardrail.ledger import reader
 from guardrail.testing import force
@@ -657,3 +660,38 @@ def test_gunicorn_with_preload(tmp_path, home):
     assert len(found) == len({record["id"] for record in found}) == asked + 1
     lanes = {path for path in home.rglob("*.jsonl") if b'"event":"call"' in path.read_bytes()}
     assert len(lanes) == 3
+
+
+# ── answers by webhook ────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_answers_are_received_by_post(kind, monkeypatch):
+    """A signed message decides; one that is not is refused; nothing is decided by GET, and nothing without being asked for."""
+    monkeypatch.setenv("GUARDRAIL_RECEIVE_SECRET", "a key of its own, of 24 bytes or more")
+    settings.reset()
+
+    @guarded(name="answered", version="1", confidence=0.9, review=Review("loans", choices=["yes", "no"]))
+    def predict(x: int) -> Prediction[str]:
+        return Prediction("yes", 0.5)
+
+    ticket = decide(predict, 1).ticket
+    body = f'{{"type": "review.answer", "data": {{"ticket": "{ticket.id}", "person": "anna", "value": "no"}}}}'.encode()
+    now = str(int(time.time()))
+    signed = {
+        "webhook-id": "m1", "webhook-timestamp": now, "webhook-signature": signature(b"a key of its own, of 24 bytes or more", "m1", now, body),
+    }  # fmt: skip
+    app = kind()
+    install(app, prefix="/review", receive=True)
+    with client(app) as web:
+        assert web.get("/review/answers").status_code == 405
+        assert web.post("/review/answers", content=body).status_code == 403
+        assert web.post("/review/answers", content=body + b" ", headers=signed).status_code == 403
+        assert web.post("/review/answers", content=b"x" * (1 << 20) + b"x", headers=signed).status_code == 413
+        assert queue.get(ticket.id).state == "pending"
+        taken = web.post("/review/answers", content=body, headers=signed)
+        assert (taken.status_code, taken.json()) == (200, {"ticket": ticket.id, "outcome": "decided"})
+        assert web.post("/review/answers", content=body, headers=signed).json()["outcome"] == "repeated"
+    without = kind()
+    install(without)
+    assert client(without).post("/answers", content=body, headers=signed).status_code == 404
+    with pytest.raises(ConfigError, match="prefix"):
+        install(kind(), prefix=None, receive=True)

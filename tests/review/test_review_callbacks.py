@@ -292,6 +292,93 @@ def test_a_guard_calls_back_by_itself(kind: str, receiver: Receiver) -> None:
     assert json.loads(body)["data"]["value"] == 8
 
 
+def pushed(case: Make, receiver: Receiver, **fields: Any) -> review.Ticket:
+    """File a case that is pushed."""
+    return review.put(case(callback=receiver.url, push=True, **fields))
+
+
+@pytest.mark.usefixtures("store")
+def test_a_new_case_is_pushed_and_then_how_it_ended(case: Make, receiver: Receiver, wall: Any) -> None:
+    """Each once, signed, under ids of their own; the first with what a reviewer sees."""
+    del wall
+    shown = {"income": 100, "name": {"$sealed": {"field": "name"}}}
+    ticket = pushed(case, receiver, business_id="loan-17", arguments={"rival": "CC"}, shown=shown, guide="chapter 4")
+    assert (callbacks.deliver_due(), callbacks.deliver_due(), delivery(ticket.id)) == (1, 0, "delivered")
+    review.decide(ticket.id, "no", actor="anna")
+    assert (callbacks.deliver_due(), callbacks.deliver_due(), delivery(ticket.id)) == (1, 0, "delivered")
+    assert [headers["webhook-id"] for headers, _ in receiver.got] == [f"{ticket.id}-filed", ticket.id]
+    assert all(signed(headers, body) for headers, body in receiver.got)
+    new, ended = (json.loads(body) for _, body in receiver.got)
+    assert (new["type"], ended["type"], ended["data"]["value"]) == ("review.filed", "review.decided", "no")
+    assert new["data"] == {
+        "ticket": ticket.id, "queue": "loans", "guard": "credit", "version": "1", "business_id": "loan-17", "reason": "low",
+        "guide": "chapter 4", "confidence": 0.4, "reviewers": 1, "due": None, "case": {"income": 100, "name": "sealed"},
+        "provisional": "yes", "choices": ["yes", "no"], "answers": None,
+    }  # fmt: skip
+    states = [each["state"] for each in ledger.read(event="ticket")]
+    assert [state for state in states if state in ("pushed", "called_back")] == ["pushed", "called_back"]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_case_that_ends_while_it_is_pushed_is_told_all_the_same(case: Make, receiver: Receiver, wall: Any) -> None:
+    """Neither does the one overwrite the other, nor is a case pushed that nobody need answer any more."""
+    early = pushed(case, receiver)
+    receiver.answers = [
+        lambda sock: (review.decide(early.id, "no", actor="anna"), sock.sendall(web.answer(200))),
+        web.answer(200),
+    ]
+    callbacks.deliver_due()
+    callbacks.deliver_due()
+    assert delivery(early.id) == "delivered"
+    gone = pushed(case, receiver, key=2)
+    gone.cancel("withdrawn")
+    wall.now += 1
+    callbacks.deliver_due()
+    types = [json.loads(body)["type"] for _, body in receiver.got]
+    assert types == ["review.filed", "review.decided", "review.cancelled"]
+
+
+def test_a_push_that_never_arrives_leaves_the_case_and_its_end(case: Make, receiver: Receiver, wall: Any) -> None:
+    """The case waits here as ever; its end is tried anew."""
+    receiver.answers = [web.answer(422), web.answer(200)]
+    ticket = pushed(case, receiver)
+    callbacks.deliver_due()
+    assert (delivery(ticket.id), review.get(ticket.id).state) == ("dead", "pending")
+    assert [each["state"] for each in ledger.read(event="ticket") if each["state"] == "push_dead"] == ["push_dead"]
+    review.decide(ticket.id, "no", actor="anna")
+    wall.now += 1
+    assert (callbacks.deliver_due(), delivery(ticket.id)) == (1, "delivered")
+
+
+def test_gold_cases_are_pushed_like_others_and_their_answers_are_not_sent(case: Make, receiver: Receiver, wall: Any) -> None:
+    """Whoever gets answers would take one for a decision; whoever gets cases cannot tell them."""
+    del wall
+    for key, fields in ((1, {}), (2, {"kind": "gold", "expected": "no"})):
+        pushed(case, receiver, key=key, **fields)
+    assert callbacks.deliver_due() == 2
+    bodies = [json.loads(body)["data"] for _, body in receiver.got]
+    assert {key: value for key, value in bodies[0].items() if key != "ticket"} == {
+        key: value for key, value in bodies[1].items() if key != "ticket"
+    }
+    for body in bodies:
+        review.decide(body["ticket"], "no", actor="anna")
+    assert callbacks.deliver_due() == 1
+
+
+def test_a_guard_pushes_its_cases(receiver: Receiver) -> None:
+    """With what `show` lets people see; without an address to push to it is misuse."""
+
+    @guarded(name="g", version="1", confidence=0.9, review=Review("loans", callback=receiver.url, push=True, show=["x"]))
+    def predict(x: int, rival: int) -> Prediction[int]:
+        return Prediction(x, 0.5)
+
+    decide(predict, 7, 8)
+    wait_for(lambda: bool(receiver.got))
+    assert json.loads(receiver.got[0][1])["data"]["case"] == {"x": 7}
+    with pytest.raises(ConfigError, match="needs an address"):
+        Review("loans", push=True)
+
+
 def test_nothing_secret_is_told(
     case: Make, receiver: Receiver, wall: Any, home: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from guardrail import review as desk
-from guardrail.cli import review_session, review_work
+from guardrail.cli import review_bridges, review_session, review_work
 from guardrail.cli.review_text import SHORT, AsJson, Id, age, draw, span, sure
 from guardrail.cli.text import clean, emit, say, table
 from guardrail.review.dossier import Details
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_tickets)
     group.command("show")(show)
     review_work.register(group)
+    review_bridges.register(group)
     app.add_typer(group, name="review")
 
 

@@ -61,7 +61,7 @@ def draw(each: Details, *, session: bool = False) -> None:
         who = "" if step.actor is None else f"by {step.actor.id} ({step.actor.known_by})"
         what = step.what.replace("_", " ").capitalize()
         say(f"\n[bold]{clean(what)}[/bold] {clean(moment(step.at.timestamp()))} {clean(who)}")
-        answer = {"answer": step.value} if step.verdict in ("accept", "change") else {}
+        answer = {"answer": step.value} if step.verdict in ("accept", "change") or step.what == "not_taken" else {}
         facts({"verdict": step.verdict, "reason": step.reason, "note": step.note} | answer)
     for part in each.parts:
         if part.state in ("held", "voted"):

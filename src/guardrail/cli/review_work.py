@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from guardrail import review as desk
@@ -23,7 +24,7 @@ _Lease = Annotated[str, typer.Option(help="How long you have it.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands."""
-    for verb in (claim, decide, extend, release, decline, reassign, cancel, stats, quality, export, tick, reply):
+    for verb in (claim, decide, extend, release, decline, reassign, cancel, stats, quality, plant, export, tick, reply):
         group.command(verb.__name__)(verb)
     people = typer.Typer(no_args_is_help=True, help="Who reviews, and which roles and skills they have.")
     people.command("list")(people_list)
@@ -182,6 +183,34 @@ def quality(
     for title, counts in (("reason", found["reasons"]), ("reviewer", found["load"])):
         if counts:
             table((title, "answers"), list(counts.items()))
+
+
+def plant(
+    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="Into this queue.")],
+    *,
+    guard: Annotated[str | None, typer.Option(help="Only this guard.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="How many; by default one for each twenty that wait.")] = None,
+    wrong: Annotated[float, typer.Option(min=0, max=1, help="The share in which the model's own answer is wrong.")] = 0.5,
+    agreed: Annotated[int, typer.Option(min=1, help="How many people must have agreed on a decided case.")] = 2,
+    given: Annotated[
+        Path | None, typer.Option("--from", help="Cases of your own: JSON lines with arguments and expected.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plant cases whose answer is known among those that wait; `review quality` tells how many of them people get right."""
+    own = None
+    if given is not None:
+        with reasons_told():
+            lines = given.read_bytes().splitlines()
+        try:
+            own = [orjson.loads(line) for line in lines if line.strip()]
+        except orjson.JSONDecodeError:
+            raise ConfigError(f"{given} does not hold a JSON object on each line") from None
+    done = desk.plant(queue, own, guard=guard, count=count, wrong=wrong, agreed=agreed)
+    if as_json:
+        emit(done._asdict())
+    else:
+        say(f"{done.planted} planted among {done.waiting} that wait; in {done.wrong} the model's own answer is wrong")
 
 
 def export(

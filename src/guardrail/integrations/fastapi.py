@@ -34,7 +34,7 @@ try:
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.middleware.exceptions import ExceptionMiddleware
-    from starlette.requests import HTTPConnection
+    from starlette.requests import HTTPConnection, Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -70,7 +70,9 @@ _STATUS: Final[Mapping[type[GuardrailError], tuple[int, str]]] = {
 }
 
 
-def install(app: Starlette, *, prefix: str | None = "", principal: Who | None = None, flush: clock.Duration = 5) -> None:
+def install(
+    app: Starlette, *, prefix: str | None = "", principal: Who | None = None, flush: clock.Duration = 5, receive: bool = False
+) -> None:
     """Make an application speak for its guarded functions. Call it once, where the application is made.
 
     - Errors of the library become `application/problem+json` (RFC 9457), with the status that the guide lists, from endpoints and
@@ -78,6 +80,8 @@ def install(app: Starlette, *, prefix: str | None = "", principal: Who | None = 
       your functions are left alone.
     - `GET {prefix}/tickets/{id}` tells the state of a ticket and, once it is decided, the answer. Nothing is decided here, and who
       may ask is for the application to say: an id cannot be guessed, and that is all that protects it here.
+    - With `receive`, `POST {prefix}/answers` decides a case by a message that is signed with the setting `receive_secret`, as
+      `guardrail.review.receive` tells. The signature is all that protects it here: nobody is asked to log in.
     - When the application ends, after its own lifespan, every record so far is made durable.
 
     Args:
@@ -86,6 +90,7 @@ def install(app: Starlette, *, prefix: str | None = "", principal: Who | None = 
         principal: Says who asks, from the request: a `Principal`, an id, or None for nobody in particular. A plain function that
             does not block, or a coroutine function. It runs inside all your middleware, and may raise an HTTPException.
         flush: The most that flushing takes.
+        receive: Whether answers of reviewers are taken by webhook; needs a prefix.
 
     Raises:
         ConfigError: It is installed already, or too late, or an argument cannot be used.
@@ -100,6 +105,8 @@ def install(app: Starlette, *, prefix: str | None = "", principal: Who | None = 
         raise ConfigError("prefix is no path", hint='write prefix="/review", or None for no path of tickets')
     if principal is not None and not callable(principal):
         raise ConfigError(f"principal is of type {type(principal).__name__}", hint="write principal=lambda request: ...")
+    if receive and prefix is None:
+        raise ConfigError("answers are received below a prefix, and there is none", hint='write prefix="" or prefix="/review"')
     seconds = clock.seconds(flush, "flush")
     app.state.guardrail = True
     path = None if prefix is None else f"{prefix}/tickets"
@@ -110,6 +117,8 @@ def install(app: Starlette, *, prefix: str | None = "", principal: Who | None = 
     app.user_middleware.append(Middleware(_Entrance, application=app, principal=principal))
     if path is not None:
         _add_ticket_route(app, f"{path}/{{ticket_id}}")
+    if receive:
+        app.router.routes.append(Route(f"{prefix}/answers", _answer, methods=["POST"], name="guardrail_answer"))
     _flush_at_the_end(app, seconds)
 
 
@@ -272,6 +281,25 @@ def _add_ticket_route(app: Starlette, path: str) -> None:
         )
     else:
         app.router.routes.append(Route(path, lambda request: _ticket(request.path_params["ticket_id"]), methods=["GET"]))
+
+
+# ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def _answer(request: Request) -> Response:
+    """Decide a case by a signed message of another system."""
+    from guardrail.review import receiving  # noqa: PLC0415 - the store is loaded by who needs it
+    from guardrail.store.engine import StoreError  # noqa: PLC0415
+
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > receiving.MOST_BYTES:
+            return JSONResponse({"title": "The message is too long", "status": 413}, 413, media_type=PROBLEM)
+    try:
+        found = await asyncio.to_thread(receiving.receive, request.headers, bytes(body))
+    except StoreError as problem:
+        raise ReviewUnavailable("the review queue cannot take an answer now", policy="review") from problem
+    shown = {"ticket": found.ticket_id, "outcome": found.outcome, "problem": found.problem}
+    return JSONResponse({name: text for name, text in shown.items() if text is not None}, found.status)
 
 
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────────

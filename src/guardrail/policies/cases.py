@@ -91,6 +91,7 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any, fired:
         reviewers=review.reviewers,
         levels=tuple({"role": level.role, "within": level.within, "notify": list(level.notify)} for level in review.levels),
         callback=review.callback,
+        push=review.push,
     )
 
 

@@ -71,13 +71,15 @@ class Review(Frozen):
         wait: How long a call waits for the person, outside its own budget but inside an inherited one.
         reuse: How long a person's answer also answers the next deferred call of the same business id.
         callback: An https URL that is told how a case ended, signed as Standard Webhooks has it; see `callback_secret`.
+        push: Whether that address is also told of each new case, with what a reviewer sees: a tool there can be where people answer,
+            by `guardrail.review.receive`.
 
     Raises:
         ConfigError: A value is unknown or of the wrong type.
     """
 
     __slots__ = (
-        "answer", "callback", "choices", "guide", "levels", "on", "on_expiry", "owner", "priority", "queue", "reuse", "reviewers", "sample",
+        "answer", "callback", "choices", "guide", "levels", "on", "on_expiry", "owner", "priority", "push", "queue", "reuse", "reviewers", "sample",
         "show", "skills", "sla", "triggers", "wait",
     )  # fmt: skip
 
@@ -99,6 +101,7 @@ class Review(Frozen):
     wait: float | None
     reuse: float | None
     callback: str | None
+    push: bool
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class Review(Frozen):
         wait: clock.Duration | None = None,
         reuse: clock.Duration | None = None,
         callback: str | None = None,
+        push: bool = False,
     ) -> None:
         if not isinstance(queue, str) or not queue:
             raise ConfigError("a review queue needs a name", hint='write review="loans"')
@@ -144,6 +148,8 @@ class Review(Frozen):
             raise ConfigError("Review(sample=...) must be a share between 0 and 1", hint="write sample=0.02")
         if callback is not None and (not isinstance(callback, str) or not callback.startswith("https://")):
             raise ConfigError("Review(callback=...) must be an https URL", hint='write callback="https://…"')
+        if not isinstance(push, bool) or (push and callback is None):
+            raise ConfigError("Review(push=True) needs an address", hint='write callback="https://…" too')
         if isinstance(show, str):
             raise ConfigError("Review(show=...) is one text", hint='write a list: show=["income"]')
         if choices is not None and (isinstance(choices, str) or len(choices) == 0):
@@ -167,6 +173,7 @@ class Review(Frozen):
             sample=float(sample),
             levels=tuple(levels),
             callback=callback,
+            push=push,
             sla=None if sla is None else clock.seconds(sla, "sla of the review"),
             on_expiry=on_expiry,
             wait=None if wait is None else clock.seconds(wait, "wait of the review"),

@@ -20,9 +20,14 @@ if TYPE_CHECKING:
     from guardrail.review.dossier import Details
     from guardrail.review.figures import stats
     from guardrail.review.filing import ANSWER, PUT, answer_for, put
+    from guardrail.review.handing_out import HandedOut, hand_out
     from guardrail.review.health import check
     from guardrail.review.measures import quality
     from guardrail.review.named import Queue, queue
+    from guardrail.review.panel import panel_of
+    from guardrail.review.planting import Planted, plant
+    from guardrail.review.receiving import Received, receive
+    from guardrail.review.taking_in import Taken, take_in
     from guardrail.review.ticket import Ticket
     from guardrail.review.training import export_labelled, labelled
     from guardrail.review.triggers import always, below, failed, outside, rule, sample
@@ -46,13 +51,18 @@ _ELSEWHERE: Final = {
         ),
         "review.calibrated": ("Calibration", "calibrated_from_labels"),
         "review.conformal": ("Interval", "Intervals", "intervals"),
-        "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "release"),
+        "review.deciding": ("Claim", "cancel", "claim", "decide", "decline", "extend", "reassign", "receive", "release"),
         "review.desk": ("count", "details", "ending", "find", "get", "listing", "open_count", "resolve", "state"),
         "review.dossier": ("Details",),
         "review.figures": ("stats",),
         "review.filing": ("ANSWER", "PUT", "answer_for", "put"),
+        "review.handing_out": ("HandedOut", "hand_out"),
         "review.health": ("check",),
         "review.named": ("Queue", "queue"),
+        "review.panel": ("panel_of",),
+        "review.planting": ("Planted", "plant"),
+        "review.receiving": ("Received", "receive"),
+        "review.taking_in": ("Taken", "take_in"),
         "review.ticket": ("Ticket",),
         "review.training": ("export_labelled", "labelled"),
         "review.measures": ("quality",),
@@ -65,11 +75,11 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "Interval", "Intervals", "Queue", "Scores", "StaleClaim", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Planted", "Queue", "Received", "Scores", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "export_labelled", "extend", "failed", "find", "get", "intervals", "labelled", "listing", "open_count", "outside", "people", "put", "quality", "queue", "reassign", "release", "reply", "resolve",
+    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "panel_of", "people", "plant", "put", "quality", "queue", "reassign", "receive", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
-    "state", "stats", "tick",
+    "state", "stats", "take_in", "tick",
 ]  # fmt: skip
 
 

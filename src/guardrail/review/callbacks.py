@@ -1,4 +1,4 @@
-"""Sends what became of a ticket to where the guard wants it, signed, at least once: a decision is not used up by being made.
+"""Sends what became of a ticket, or that there is a new one, to where the guard wants it: signed, at least once.
 
 Any process can do it: whoever sends one has it for a minute, then it is anybody's again. Receivers tell repetitions by `webhook-id`.
 """
@@ -15,8 +15,9 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from guardrail import clock, settings
 from guardrail.errors import ConfigError, InvalidInput
 from guardrail.review import rows, signing, tell
-from guardrail.review.case import Answer, Row
+from guardrail.review.case import Answer, Row, from_text, moment
 from guardrail.store import engine
+from guardrail.store.states import OPEN_STATES
 from guardrail.store.tables import is_open, ticket, undelivered
 
 MOST_TRIES: Final = 20
@@ -58,8 +59,15 @@ class Sent(NamedTuple):
 
 
 def queued(row: Row, now: float) -> Mapping[str, Any]:
-    """Return what changes on a ticket that ends: where an answer is wanted elsewhere, it is to be sent."""
-    return {} if row["callback"] is None else {"delivery": "queued", "delivery_at": now}
+    """Return what changes on a ticket that ends: where an answer is wanted elsewhere, it is to be sent.
+
+    Not that to a gold case, which nobody asked; but it may just be on its way to where people answer it.
+    """
+    if row["callback"] is None:
+        return {}
+    if row["kind"] == "gold":
+        return {"delivery": "none", "delivery_at": None}
+    return {"delivery": "queued", "delivery_at": now, "delivery_tries": 0}
 
 
 def soonest(connection: Connection) -> float | None:
@@ -94,20 +102,23 @@ def deliver_due(within: float = engine.PATIENCE) -> int:
     return arrived
 
 
-def _taken(connection: Connection, now: float) -> list[tuple[Row, Answer]]:
+def _taken(connection: Connection, now: float) -> list[tuple[Row, Answer | None]]:
     found = connection.execute(_take, {"now": now, "until": now + _LEASE}).mappings().all()
     endings = rows.endings(connection, [row["id"] for row in found])
-    return [(row, endings[row["id"]]) for row in found]
+    return [(row, endings.get(row["id"])) for row in found]
 
 
 def _note(connection: Connection, row: Row, sent: Sent) -> list[tell.Event]:
     now = engine.now()
-    moment = now + sent.wait if sent.state == "retrying" else None
-    if not connection.execute(_done.values(delivery=sent.state, delivery_at=moment), {"of": row["id"]}).rowcount:
+    later = now + sent.wait if sent.state == "retrying" else None
+    filed = row["state"] in OPEN_STATES
+    done = _done.where(is_open) if filed else _done  # a case that ended meanwhile has something else to tell
+    if not connection.execute(done.values(delivery=sent.state, delivery_at=later), {"of": row["id"]}).rowcount:
         return []  # another process was faster
     if sent.state == "retrying":
         return []
-    what = "called_back" if sent.state == "delivered" else "callback_dead"
+    arrived, dead = ("pushed", "push_dead") if filed else ("called_back", "callback_dead")
+    what = arrived if sent.state == "delivered" else dead
     rows.note_step(connection, row["id"], what, row["state"], now, note=sent.reason or None)
     fields = rows.facts(row, what, None) | {"tries": row["delivery_tries"]}
     if row["owner"] is not None and sent.state == "dead":
@@ -115,19 +126,20 @@ def _note(connection: Connection, row: Row, sent: Sent) -> list[tell.Event]:
     return [tell.note(connection, "ticket", row["guard"], fields, now)]
 
 
-def _send(row: Row, answer: Answer) -> Sent:
+def _send(row: Row, answer: Answer | None) -> Sent:
     from guardrail.delivery.http import Client  # noqa: PLC0415 - for those who have callbacks
     from guardrail.delivery.sinks.webhook import signature  # noqa: PLC0415 - as above
     from guardrail.delivery.targets import checked_target  # noqa: PLC0415 - as above
 
     tries = row["delivery_tries"]
-    body = orjson.dumps(message(row, answer))
+    name = row["id"] if answer is not None else f"{row['id']}-filed"
+    body = orjson.dumps(_filed(row) if answer is None else message(row, answer))
     try:
         target = _target(row["callback"], checked_target)
-        moment = str(int(clock.wall()))
+        at = str(int(clock.wall()))
         headers = {
-            "Content-Type": "application/json", "webhook-id": row["id"], "webhook-timestamp": moment,
-            "webhook-signature": signature(signing.key(), row["id"], moment, body),
+            "Content-Type": "application/json", "webhook-id": name, "webhook-timestamp": at,
+            "webhook-signature": signature(signing.key(), name, at, body),
         }  # fmt: skip
         client = Client.to(target, _TIMEOUT)
         try:
@@ -166,7 +178,7 @@ def message(row: Row, answer: Answer) -> dict[str, Any]:
         "timestamp": answer.at.isoformat(),
         "data": {
             "ticket": row["id"],
-            "kind": row["kind"],  # the answer to an audit is no answer that somebody waits for
+            "kind": row["kind"],  # the answer to an audit is no answer that somebody waits for; those to gold cases are not sent
             "queue": row["queue"],
             "guard": answer.guard,
             "version": answer.version,
@@ -176,5 +188,27 @@ def message(row: Row, answer: Answer) -> dict[str, Any]:
             "verdict": answer.verdict,
             "value": answer.value,
             "on_expiry": answer.on_expiry if answer.state == "expired" else None,
+        },
+    }
+
+
+def _filed(row: Row) -> dict[str, Any]:
+    """Return what is told of a new case: what a reviewer sees, but for what is sealed."""
+    from guardrail.review.training import without_sealed  # noqa: PLC0415 - for those who have cases pushed
+
+    return {
+        "type": "review.filed",
+        "timestamp": moment(row["created"]).isoformat(),
+        "data": {
+            "ticket": row["id"],
+            **{
+                name: row[name]
+                for name in ("queue", "guard", "version", "business_id", "reason", "guide", "confidence", "reviewers")
+            },
+            "due": None if row["due"] is None else moment(row["due"]).isoformat(),
+            "case": without_sealed(from_text(row["arguments"] if row["shown"] is None else row["shown"])),
+            "provisional": without_sealed(from_text(row["provisional"])),
+            "choices": from_text(row["choices"]),
+            "answers": from_text(row["answers"]),
         },
     }

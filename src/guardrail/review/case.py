@@ -122,6 +122,7 @@ class Case:
         reviewers: How many people must answer.
         levels: Whom it goes to in turn: ({"role": "senior", "within": seconds, "notify": ["duty"]}, ...).
         callback: Where the answer is also sent.
+        push: Whether the case is sent there too, when it is filed.
     """
 
     queue: str
@@ -157,6 +158,7 @@ class Case:
     reviewers: int = 1
     levels: Sequence[Mapping[str, Any]] = ()
     callback: str | None = field(default=None, repr=False)
+    push: bool = False
 
     def row(self) -> dict[str, Any]:
         """Return the case as a new row of the ticket table, with a new id; nothing of the user's stays in it.
@@ -218,8 +220,8 @@ class Case:
             "role": levels[0]["role"] if levels else None,
             "act_at": first_act(now, self.due, self.on_expiry, levels, words),
             "callback": self.callback,
-            "delivery": "none",
-            "delivery_at": None,
+            "delivery": "queued" if self.push else "none",
+            "delivery_at": now if self.push else None,
             "delivery_tries": 0,
         }
 
@@ -274,9 +276,9 @@ def standing(row: Mapping[Any, Any], now: float) -> State:
     return "pending" if state == "claimed" and row["free_at"] <= now else state
 
 
-def new_id() -> str:
-    """Return a new UUIDv7 (RFC 9562, section 5.7): ordered by time, random at its end."""
-    millis = int(clock.wall() * 1000) & (1 << 48) - 1
+def new_id(at: float | None = None) -> str:
+    """Return a new UUIDv7 (RFC 9562, section 5.7): ordered by time, that of a moment or the present one, random at its end."""
+    millis = int((clock.wall() if at is None else at) * 1000) & (1 << 48) - 1
     chance = int.from_bytes(os.urandom(10), "big")
     return str(uuid.UUID(int=millis << 80 | 7 << 76 | (chance >> 62 & 0xFFF) << 64 | 2 << 62 | chance & (1 << 62) - 1))
 

@@ -109,7 +109,7 @@ def check(connection: Connection, row: Row, me: Actor, now: float, *, over_anoth
     if denied is not None:
         text, hint = denied
         raise AccessDenied(text, guard=row["guard"], policy="review", decision_id=row["decision_id"], hint=hint)
-    part = connection.execute(_mine, {"of": row["id"], "me": me.id}).mappings().first()
+    part = part_of(connection, row["id"], me)
     if part is not None and part["state"] in _OVER:
         did = "voted on" if part["state"] == "voted" else "declined"
         raise _held(row, f"{me.id} has {did} ticket {row['id']} already", "another person must take it")
@@ -196,6 +196,11 @@ def _settle(connection: Connection, row: Row, free_at: float, state: str) -> Row
     if state != "adjudicate":
         state = "claimed" if free_at else "pending"
     return connection.execute(_take.values(free_at=free_at, state=state), {"of": row["id"]}).mappings().one()
+
+
+def part_of(connection: Connection, ticket_id: str, me: Actor) -> RowMapping | None:
+    """Return a person's part in a ticket, None where they have none."""
+    return connection.execute(_mine, {"of": ticket_id, "me": me.id}).mappings().first()
 
 
 def of_token(connection: Connection, token: str) -> RowMapping | None:

@@ -51,6 +51,11 @@ class Claim:
         """The ticket."""
         return self.details.ticket
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from guardrail.review.case_card import bundle  # noqa: PLC0415 - only a notebook shows it
+
+        return bundle(self)
+
 
 def claim(
     queue: str | None = None,
@@ -183,6 +188,8 @@ def decide(
     note: str | None = None,
     actor: Actor | str | None = None,
     token: str | None = None,
+    blind: bool = False,
+    once: str | None = None,
 ) -> Ticket:
     """Answer a case. Where one person is asked, that is the decision: whoever waits for it, in any process, gets it.
 
@@ -199,6 +206,8 @@ def decide(
         note: Why, for the next reader; it is not written to the ledger.
         actor: Who decides: a name (recorded as asserted), an `Actor`, or None for the user of the operating system.
         token: Of the person's claim; without it the case is claimed and answered in one go.
+        blind: Where there is no claim: whether the model's answer was hidden from the person.
+        once: Where there is no claim: what names the message that the answer came in; no message decides twice.
 
     Raises:
         TicketNotFound: There is no such ticket.
@@ -220,7 +229,9 @@ def decide(
         if row["kind"] == "appeal" and not says_something(words):
             raise ConfigError("who appealed is owed an explanation", hint='write note="..." in plain words; it is for them')
         said, text = judged(Details.of_rows(row, (), (), now), value, verdict)
-        return votes.cast(connection, row, who, votes.Vote(said, rows.kept(row, text), why, words), now=now, token=token)
+        return votes.cast(
+            connection, row, who, votes.Vote(said, rows.kept(row, text), why, words), now=now, token=token, blind=blind, once=once
+        )
 
     row, events, problem = engine.result(engine.write(vote))
     tell.tell(events)

@@ -19,7 +19,8 @@ class Step:
     Attributes:
         at: When, in UTC.
         what: "decided", "expired" or "cancelled" for its end; before that "declined", "reassigned", "reminded", "escalated" or
-            "adjudicate"; "late" for a decision that was not taken any more.
+            "adjudicate"; "late" for a decision that was not taken any more, "not_taken" for an answer from another tool that could not
+            be taken: that is shown when the ticket is closed.
         state: The state that the ticket was in afterwards.
         verdict: Of a decision: "accept", "change" or "reject".
         value: Of a decision: the answer.
@@ -38,8 +39,10 @@ class Step:
     actor: Actor | None
 
     @classmethod
-    def of_row(cls, row: Row) -> Step:
+    def of_row(cls, row: Row, *, closed: bool = True) -> Step:
         """Return the step for a row of the store."""
+        if row["what"] == "not_taken" and not closed:
+            row = {**row, "value": None, "note": None}
         actor = None if row["actor"] is None else Actor(row["actor"], row["known_by"])
         value = for_people(row["value"], row["ticket_id"])
         return cls(
@@ -115,7 +118,7 @@ class Details:
         answers: The JSON schema that an answer must fit, None for any.
         reviewers: How many people must answer; voted: how many have.
         level: The level of escalation, from 0; role: who may decide at it, None for everybody.
-        delivery: Of the answer to `callback`: "none", "queued", "retrying", "delivered" or "dead".
+        delivery: Of the answer to `callback`, or of a new case that is pushed there: "none", "queued", "retrying", "delivered" or "dead".
         owner: The team in charge.
         on_expiry: What comes of it when nobody answers in time.
         requester: Who asked the model.
@@ -177,11 +180,11 @@ class Details:
             voted=row["voted"],
             level=row["level"],
             role=row["role"],
-            delivery=row["delivery"],
+            delivery="delivered" if row["kind"] == "gold" and closed and row["callback"] else row["delivery"],  # as others say
             owner=row["owner"],
             on_expiry=row["on_expiry"],
             requester=from_text(row["actor"]),
-            steps=[Step.of_row(step) for step in steps],
+            steps=[Step.of_row(step, closed=closed) for step in steps],
             parts=[Part.of_row(part, closed=closed, now=now) for part in parts],
         )
 
@@ -198,6 +201,11 @@ class Details:
         facts = {name: getattr(self, name) for name in self.__slots__ if name not in ("ticket", "steps", "parts")}
         listed = {"steps": [asdict(step) for step in self.steps], "parts": [asdict(part) for part in self.parts]}
         return _dated({"id": self.ticket.id} | ticket | facts | listed)  # type: ignore[no-any-return]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from guardrail.review.case_card import bundle  # noqa: PLC0415 - only a notebook shows it
+
+        return bundle(self)
 
     @property
     def ending(self) -> Step | None:

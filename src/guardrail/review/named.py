@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from guardrail import clock
 from guardrail.call import MISSING
-from guardrail.review import deciding, desk, figures
+from guardrail.review import deciding, desk, figures, handing_out, planting
 from guardrail.review.case import Actor, Verdict
 from guardrail.review.deciding import Claim
 from guardrail.review.desk import Wanted
 from guardrail.review.dossier import Details
+from guardrail.review.handing_out import HandedOut, Tool
+from guardrail.review.planting import Planted
 from guardrail.review.ticket import Ticket
+
+if TYPE_CHECKING:
+    from guardrail.review.panel import Panel
 
 
 class Queue:
@@ -56,10 +62,11 @@ class Queue:
         note: str | None = None,
         actor: Actor | str | None = None,
         token: str | None = None,
+        blind: bool = False,
     ) -> Ticket:
         """Answer a case by its id; see `guardrail.review.decide`."""
         ticket_id = desk.resolve(part)
-        return deciding.decide(ticket_id, value, verdict=verdict, reason=reason, note=note, actor=actor, token=token)
+        return deciding.decide(ticket_id, value, verdict=verdict, reason=reason, note=note, actor=actor, token=token, blind=blind)
 
     def reassign(self, part: str, *, to: str | None = None, reason: str, actor: Actor | str | None = None) -> Claim | None:
         """Take a case from whoever is at work on it; see `guardrail.review.reassign`."""
@@ -69,9 +76,48 @@ class Queue:
         """Take a case out of the queue; see `guardrail.review.cancel`."""
         return deciding.cancel(desk.resolve(part), reason, actor)
 
+    def hand_out(
+        self,
+        path: Path | str,
+        to: Tool = "label-studio",
+        *,
+        guard: str | None = None,
+        actor: Actor | str | None = None,
+        lease: clock.Duration = "1d",
+        blind: bool = False,
+        limit: int | None = None,
+    ) -> HandedOut:
+        """Write the cases that wait into files for another tool; see `guardrail.review.hand_out`."""
+        return handing_out.hand_out(path, self.name, to, guard=guard, actor=actor, lease=lease, blind=blind, limit=limit)
+
+    def plant(self, given: Sequence[Mapping[str, Any]] | None = None, **options: Any) -> Planted:
+        """Plant gold cases among those that wait; arguments as for `guardrail.review.plant`."""
+        return planting.plant(self.name, given, **options)
+
     def stats(self) -> Mapping[str, Any]:
         """Return how this queue stands; see `guardrail.review.stats`."""
         return figures.stats(self.name)
+
+    def work(self, *, actor: Actor | str | None = None, blind: bool = False) -> Panel:
+        """Work on the cases of this queue in a notebook: one after the other, by buttons.
+
+        Args:
+            actor: Who works: a name (recorded as asserted), an `Actor`, or None for the user of the operating system.
+            blind: Whether the model's answer is hidden.
+
+        Raises:
+            ConfigError: ipywidgets, the extra `notebook`, is not installed.
+        """
+        from guardrail.review.panel import Panel  # noqa: PLC0415 - an extra
+
+        made = Panel.of_queue(self.name, actor=actor, blind=blind)
+        made.begin()
+        return made
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from guardrail.review.case_card import bundle  # noqa: PLC0415 - only a notebook shows it
+
+        return bundle(self)
 
     def __len__(self) -> int:
         return desk.open_count(self.name)

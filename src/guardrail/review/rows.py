@@ -354,8 +354,8 @@ def facts(row: Row, state: str, actor: Actor | None) -> dict[str, Any]:
     found = {"ticket": row["id"], "state": state} | {
         name: row[name] for name in ("queue", "version", "decision_id", "business_id", "reason")
     }
-    if row["kind"] != "case":
-        found["kind"] = "case" if row["kind"] == "gold" else row["kind"]  # nobody can read in the ledger which ones are gold
+    if row["kind"] not in ("case", "gold"):  # nobody can read in the ledger which ones are gold
+        found["kind"] = row["kind"]
     return found if actor is None else found | {"actor": {"id": actor.id, "known_by": actor.known_by}}
 
 

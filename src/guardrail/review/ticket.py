@@ -145,6 +145,11 @@ class Ticket:
 
         deciding.cancel(self.id, reason)
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        from guardrail.review.case_card import bundle  # noqa: PLC0415 - only a notebook shows it
+
+        return bundle(self)
+
     def __eq__(self, other: object) -> bool:
         return self.id == other.id if isinstance(other, Ticket) else NotImplemented
 

@@ -142,11 +142,11 @@ def _row(row: Row, cast: Sequence[Any], secret: bytes) -> dict[str, Any]:
         "guard": row["guard"] or row["of_guard"],
         "version": row["of_version"],
         "business_id": row["business_id"],
-        "input": _open(from_text(row["of_arguments"])),
-        "model_output": _open(from_text(row["of_provisional"])),
+        "input": without_sealed(from_text(row["of_arguments"])),
+        "model_output": without_sealed(from_text(row["of_provisional"])),
         "confidence": row["of_confidence"],
         "threshold": row["of_threshold"],
-        "label": _open(from_text(row["actual"])),
+        "label": without_sealed(from_text(row["actual"])),
         "label_source": row["source"],
         "reason": row["reason"],
         "reviewer": None if row["actor"] is None else _keyed(secret, "reviewer", row["actor"].encode()).hex()[:12],
@@ -178,10 +178,10 @@ def _keyed(secret: bytes, what: str, about: bytes) -> bytes:
     return hashlib.blake2b(what.encode() + b"\0" + about, digest_size=16, key=secret).digest()
 
 
-def _open(value: Any) -> Any:
-    """Return what is stored without what is sealed and what is only ours."""
+def without_sealed(value: Any) -> Any:
+    """Return what is stored with what is sealed named as such, and without what is only ours."""
     if isinstance(value, dict):
         if SEALED in value:
             return "sealed"
-        return {name: _open(each) for name, each in value.items() if not name.startswith("$")}
-    return [_open(each) for each in value] if isinstance(value, list) else value
+        return {name: without_sealed(each) for name, each in value.items() if not name.startswith("$")}
+    return [without_sealed(each) for each in value] if isinstance(value, list) else value

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
 from guardrail.errors import GuardrailError
 from guardrail.review import claims, people, rows, tell
-from guardrail.review.case import Actor, Row, TicketHeld
+from guardrail.review.case import Actor, Row, TicketHeld, for_people
 from guardrail.store import changes
 from guardrail.store.states import OPEN_STATES
 from guardrail.store.tables import claim, ticket
@@ -53,7 +53,17 @@ class Voted(NamedTuple):
     problem: GuardrailError | None = None
 
 
-def cast(connection: Connection, row: RowMapping, me: Actor, vote: Vote, *, now: float, token: str | None) -> Voted:
+def cast(
+    connection: Connection,
+    row: RowMapping,
+    me: Actor,
+    vote: Vote,
+    *,
+    now: float,
+    token: str | None,
+    blind: bool = False,
+    once: str | None = None,
+) -> Voted:
     """Count a person's vote on a ticket.
 
     Args:
@@ -63,12 +73,16 @@ def cast(connection: Connection, row: RowMapping, me: Actor, vote: Vote, *, now:
         vote: What they say.
         now: Seconds since the epoch.
         token: Of their claim; None to claim it and vote in one go.
+        blind: Whether the model's answer was hidden from them; of a claim that they hold it is known.
+        once: Where there is no claim: what names the message that the vote came in. No message votes twice, on whatever ticket.
 
     Raises:
         AccessDenied: The ticket is not for this person.
         TicketHeld: Others are at work on it, or the person has voted or declined.
     """
-    part = claims.of_token(connection, token) if token is not None else _own(connection, row, me)
+    if once is not None and claims.of_token(connection, once) is not None:
+        return Voted(row, [])
+    part = claims.of_token(connection, token) if token is not None else claims.part_of(connection, row["id"], me)
     if part is not None and part["state"] == "voted" and part["voted"] == now:
         return Voted(row, [])  # this very vote, whose transaction was believed to have failed
     if row["state"] not in OPEN_STATES or rows.overdue(row, now):
@@ -81,20 +95,17 @@ def cast(connection: Connection, row: RowMapping, me: Actor, vote: Vote, *, now:
         raise TicketHeld(f"the claim of ticket {row['id']} is another person's", guard=row["guard"], policy="review")
     if token is None:
         claims.check(connection, row, me, now)
-        token = part["token"] if part is not None and part["state"] == "held" and part["lease_until"] > now else None
-        if token is None:
-            token = claims.new_token()
-            claims.take(connection, row, me, now, until=now + _LEASE, token=token)
+        own = part if part is not None and part["state"] == "held" and part["lease_until"] > now else None
+        token = own["token"] if own is not None else None
+        if token is None or once is not None:
+            token = once or claims.new_token()
+            blind = blind if own is None else own["blind"]
+            claims.take(connection, row, me, now, until=now + _LEASE, token=token, blind=blind)
     said = {"verdict": vote.verdict, "value": vote.value, "reason": vote.reason, "note": vote.note, "voted": now}
     counted = connection.execute(_vote.values(state="voted", **said), {"held": token, "now": now}).rowcount
     if not counted:
         return _too_late(connection, row, me, vote, claims.stale(row), now=now)
     return _settled(connection, row, me, vote, now)
-
-
-def _own(connection: Connection, row: Row, me: Actor) -> RowMapping | None:
-    mine = select(claim).where(claim.c.ticket_id == row["id"], claim.c.reviewer == me.id)
-    return connection.execute(mine).mappings().first()
 
 
 def _settled(connection: Connection, row: RowMapping, me: Actor, vote: Vote, now: float) -> Voted:
@@ -154,7 +165,20 @@ def _told(connection: Connection, row: Row, me: Actor, vote: Vote, now: float, *
 
 def _too_late(connection: Connection, row: RowMapping, me: Actor, vote: Vote, problem: GuardrailError, *, now: float) -> Voted:
     """Keep what a person wrote for a ticket that does not take it any more: with the ticket, and as a label."""
+    if noted(connection, row, "late", me, **vote._asdict()):
+        return Voted(row, [], problem)
     rows.note_step(connection, row["id"], "late", row["state"], now, actor=me, **vote._asdict())
     if vote.value is not None and row["state"] == "expired":
         rows.put_label(connection, row, vote.value, now, source="late", reason=vote.reason, actor=me)
     return Voted(row, [], problem)
+
+
+def noted(connection: Connection, row: Row, what: str, me: Actor, **facts: str | None) -> bool:
+    """Return whether the same of the same person is kept with a ticket already; what is sealed is never sealed alike twice."""
+    wanted = (what, me.id, *(facts.get(name) for name in ("verdict", "reason", "note")), for_people(facts["value"], row["id"]))
+    return any(
+        (each["what"], each["actor"], each["verdict"], each["reason"], each["note"], for_people(each["value"], row["id"]))
+        == wanted
+        for each in rows.history(connection, row["id"])
+        if each["what"] == what
+    )

@@ -75,6 +75,7 @@ class Settings:
         second_approval: Values of a guard's tag `risk` for which an override needs two people.
         callback_secret: What callbacks are signed with; `.reveal()` gives it.
         callback_private: Whether callbacks may go to private addresses.
+        receive_secret: What answers that arrive by webhook are signed with; `.reveal()` gives it.
         compress: Whether closed segments are compressed in the background.
         disabled: Whether functions run bare.
         telemetry: Who sets OpenTelemetry up: "auto", "otlp" or "off".
@@ -99,6 +100,7 @@ class Settings:
     second_approval: tuple[str, ...]
     callback_secret: SecretText | None
     callback_private: bool
+    receive_secret: SecretText | None
     compress: bool
     disabled: bool
     telemetry: str

@@ -135,6 +135,11 @@ TABLE: Final[dict[str, Setting]] = {
             "Let callbacks go to private and loopback addresses, and to any port. Never to a metadata service.",
         ),
         Setting(
+            "receive_secret", secret, None, "whsec_… · any text",
+            "The key that answers of reviewers must be signed with which arrive by webhook. Another one than that of callbacks.",
+            secret=True, shown="none: answers by webhook are refused",
+        ),
+        Setting(
             "compress", flag, True, "true · false",  # noqa: FBT003 - a default, not an argument
             "Compress closed segments that are older than a day, in the background.",
         ),
