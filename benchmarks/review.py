@@ -266,7 +266,7 @@ def wake(home: Path, url: str | None) -> float:
 
     took = []
     review.put(case("first"))
-    waiter = subprocess.Popen([sys.executable, "-c", WAITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    waiter = subprocess.Popen([sys.executable, "-c", WAITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert waiter.stdin is not None
     assert waiter.stdout is not None
     try:
@@ -357,8 +357,7 @@ def together(home: Path) -> float:
     review.put(case("first"))
     fresh(home)
     run = [
-        subprocess.Popen([sys.executable, "-c", WORKER, f"p{number}"], stdout=subprocess.PIPE, text=True)  # noqa: S603
-        for number in range(4)
+        subprocess.Popen([sys.executable, "-c", WORKER, f"p{number}"], stdout=subprocess.PIPE, text=True) for number in range(4)
     ]
     return max(json.loads(each.communicate()[0])[0] for each in run)
 
