@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 FIND_PYTHON = for p in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done
 
-.PHONY: help demo test lint docs bench faults soak clean
+.PHONY: help demo test lint docs bench faults fuzz soak clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -53,6 +53,10 @@ bench: $(VENV)/.test ## what a call, its record, its delivery and its span cost,
 faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte: ten minutes and more
 	@$(PY) -m pip install -q fusepy
 	@TEST_FAULTS=1 LEDGER_MODEL_EXAMPLES=500 $(PY) -m pytest -q -o timeout=3600 tests/faults tests/ledger/test_ledger_model.py
+
+fuzz: $(VENV)/.test ## every parser for a minute each, guided by the branches that an input takes (atheris)
+	@$(PY) -m pip install -q atheris
+	@$(PY) tests/fuzz 60
 
 soak: $(VENV)/.test ## fifteen minutes of load while workers, Redis, PostgreSQL and sinks are killed, the disk fills, the clock jumps
 	@$(PY) -m benchmarks.soak

@@ -5,8 +5,8 @@ import itertools
 
 import orjson
 import pytest
-
 from benchmarks.call_path import AS_DICT, ONE, PEOPLE, least, ours
+
 from guardrail import Prediction, warm
 
 # Medians of six runs on a busy machine were 2.15, 2.55, 6.1 and 2.14, none of them a tenth off. Twice as dear is found, noise is not.

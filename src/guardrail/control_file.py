@@ -87,7 +87,10 @@ def parse(content: bytes, last_good: Mapping[str, Switch]) -> dict[str, Switch]:
     Raises:
         ValueError: It is no mapping in JSON.
     """
-    found = json.loads(content)
+    try:
+        found = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
         raise ValueError("it holds no mapping")  # noqa: TRY004 - one kind of error for a file that cannot be used
     parsed = {}

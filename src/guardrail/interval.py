@@ -141,5 +141,5 @@ class Intervals:
             found["margin"] = math.inf if found["margin"] is None else float(found["margin"])
             found["expires"] = None if until is None else datetime.fromisoformat(until).astimezone(UTC)
             return cls(**found)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise ConfigError("these are no intervals", hint="write what Intervals.to_json() returned") from None

@@ -86,7 +86,7 @@ class Threshold(Calibrated):
         """
         try:
             return cls._of(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise ConfigError("this is no threshold", hint="write what Threshold.to_json() returned") from None
 
     def save(self, path: str | Path) -> str:
@@ -115,7 +115,7 @@ class Threshold(Calibrated):
         found = threshold_file.load(Path(path), signed_by)
         try:
             return cls._of(found)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise ConfigError(f"there is no threshold in {path}", hint="write what Threshold.save() wrote") from None
 
     def to_dict(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def load(path: Path, signed_by: str | None = None) -> Any:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise ConfigError(f"the threshold in {path} cannot be read: {problem.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _none(path) from None
     if not isinstance(found, dict):
         raise _none(path)

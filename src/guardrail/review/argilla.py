@@ -112,8 +112,16 @@ def heard(text: bytes) -> Iterator[Heard]:
         records = records.get("items")  # as the API gives them
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise ConfigError(f"these are no records of {NAME}", hint=_PLEASE)
+    try:
+        found = list(_heard(records))
+    except (AttributeError, TypeError, ValueError):  # somewhere in them stands something of another type
+        raise ConfigError(f"these are no records of {NAME}: their responses are of another form", hint=_PLEASE) from None
+    yield from found
+
+
+def _heard(records: Sequence[Mapping[str, Any]]) -> Iterator[Heard]:
     for record in records:
-        facts = record.get("metadata") if isinstance(record.get("metadata"), dict) else record
+        facts = record["metadata"] if isinstance(record.get("metadata"), dict) else record
         ticket = record.get("external_id") or record.get("id")
         for person, (state, values) in _people(record).items():
             yield Heard(

@@ -99,6 +99,14 @@ def heard(text: bytes) -> Iterator[Heard]:
         raise ConfigError(f"this is no JSON of {NAME}", hint=_PLEASE) from None
     if not isinstance(tasks, list) or not all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks):
         raise ConfigError(f"this is no export of {NAME}", hint=_PLEASE)
+    try:
+        found = list(_heard(tasks))
+    except (AttributeError, TypeError, ValueError):  # somewhere in it stands something of another type
+        raise ConfigError(f"this is no export of {NAME}: its annotations are of another form", hint=_PLEASE) from None
+    yield from found
+
+
+def _heard(tasks: Sequence[Mapping[str, Any]]) -> Iterator[Heard]:
     for task in tasks:
         ticket, facts = task["data"].get("ticket"), task.get("meta")
         blind = isinstance(facts, dict) and facts.get("model_answer") == "hidden"

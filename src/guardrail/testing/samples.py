@@ -40,13 +40,13 @@ def read_lines(path: Path) -> list[Any]:
         OSError: The file cannot be read.
     """
     values = []
-    with path.open(encoding="utf-8-sig") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
             try:
-                values.append(json.loads(line))
-            except ValueError:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    values.append(json.loads(text))
+            except (ValueError, RecursionError):
                 raise ConfigError(f"line {number} of {path} is not JSON", hint="write one JSON value per line") from None
     return values
 
