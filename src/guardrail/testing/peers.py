@@ -125,6 +125,15 @@ class HttpPeer:
                 each.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
+    def _keep(self, path: str, body: bytes) -> str:
+        """Keep what a request brings; return what is done with it."""
+        if path.partition("?")[0] in self.asides:
+            return "ok"
+        self._got.append(body)
+        if self.how != "second":
+            return self.how
+        return "ok" if len(self._got) - self._since <= 1 else "reset"
+
     def _says(self, how: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         if how in self.bodies:
             return self.bodies[how]
@@ -146,13 +155,7 @@ class HttpPeer:
                 body = self.rfile.read(min(_LONGEST, int(self.headers.get("Content-Length") or 0)))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                if self.path.partition("?")[0] in peer.asides:
-                    self._answer("ok", body)
-                    return
-                peer._got.append(body)
-                how, over = peer.how, peer._over
-                if how == "second":
-                    how = "ok" if len(peer._got) - peer._since <= 1 else "reset"
+                how, over = peer._keep(self.path, body), peer._over
                 if how == "reset":
                     self._reset()
                 elif how in {"slow", "drip"}:

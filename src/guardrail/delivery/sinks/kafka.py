@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from guardrail import clock, notices
+from guardrail import clock
+from guardrail.delivery import trust
 from guardrail.delivery.address import Address, Option, choice
 from guardrail.delivery.plain import kind, parsed
 from guardrail.delivery.sink import Caps, Item, Result, ok, reject, retry
 from guardrail.errors import ConfigError
-from guardrail.settings.values import text
 
 _TOPIC: Final = re.compile(r"/[A-Za-z0-9._-]{1,249}")
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -34,7 +34,7 @@ class KafkaSink:
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "sasl": Option(choice(*_MECHANISMS), "SCRAM-SHA-512", "how user and password are proven"),
-        "ca": Option(text, None, "the file with the certificate of the brokers' authority"),
+        **trust.FILES,
         "compression": Option(choice("none", "gzip", "lz4", "zstd", "snappy"), "lz4", "of a batch"),
     }
     caps = Caps(items=2_000, size=4_000_000, item_size=900_000)
@@ -51,6 +51,7 @@ class KafkaSink:
         if address.password is not None and address.scheme == "kafka" and not loopback and not address.options["insecure"]:
             raise ConfigError(f"{address.where} would send a password in plain text", hint="write kafka+tls://")
         self._address = address
+        self._trusted = trust.Trust.of(address)
         self._topic = address.path[1:]
         self._producer: Any = None
         self._heard = 0  # the code of what the brokers have against the connection itself
@@ -131,13 +132,12 @@ class KafkaSink:
             tls = where.scheme == "kafka+tls"
             if tls:
                 settings["enable.ssl.certificate.verification"] = not where.options["insecure"]
-                if where.options["insecure"]:
-                    notices.say(
-                        f"insecure-{where.where}",
-                        f"{where.where}: the certificate of the other side is not checked (insecure=true)",
-                    )
-                if where.options["ca"] is not None:
-                    settings["ssl.ca.location"] = where.options["ca"]
+                self._trusted.tell()
+                files = {
+                    "ssl.ca.location": self._trusted.ca, "ssl.certificate.location": self._trusted.cert,
+                    "ssl.key.location": self._trusted.key or self._trusted.cert,
+                }  # fmt: skip
+                settings |= {name: file for name, file in files.items() if file is not None}
             if where.user is not None and where.password is not None:
                 settings |= {
                     "sasl.mechanism": where.options["sasl"], "sasl.username": where.user.reveal(), "sasl.password": where.password.reveal(),
@@ -151,7 +151,8 @@ class KafkaSink:
                 self._producer = Producer(settings)
             except KafkaException:  # its text quotes settings
                 raise ConfigError(
-                    f"{where.where} is not what librdkafka takes", hint="look whether the file that ca= names is there"
+                    f"{where.where} is not what librdkafka takes",
+                    hint="look whether the files that ca=, cert= and key= name are there",
                 ) from None
         return self._producer
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import orjson
 
-from guardrail import clock, notices
-from guardrail.delivery import http
+from guardrail import clock
+from guardrail.delivery import trust
 from guardrail.delivery.address import Address, Option
 from guardrail.delivery.answers import why
 from guardrail.delivery.plain import guard, kind, micros, parsed, severity, word
@@ -36,7 +36,6 @@ _GRACE: Final = 1.0  # seconds that a server has for its word after the handshak
 _LISTENED: Final = 0.05  # seconds after a batch: a connection that it broke says so a round trip later
 _PIECE: Final = 65_536
 _CHATTER: Final = 16  # blocks that a server may say unasked
-_FILE: Final = http.options()["ca"]
 
 
 def _app(word_: str, where: str) -> str:
@@ -59,9 +58,7 @@ class SyslogSink:
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "app": Option(_app, "guardrail", "the name of the application in each message"),
-        "ca": _FILE,
-        "cert": _FILE._replace(doc="a file with a certificate of our own, and its key where `key` names no other"),
-        "key": _FILE._replace(doc="the file with the key of that certificate"),
+        **trust.OPTIONS,
     }
     caps = Caps(items=500, item_size=60_000)
 
@@ -69,9 +66,8 @@ class SyslogSink:
         host = address.host
         if not host or "," in host or address.path.strip("/") or address.user or address.password:
             raise ConfigError(f"{address.where} does not name one server", hint='write "syslog+tls://host:6514"')
-        if address.options["key"] is not None and address.options["cert"] is None:
-            raise ConfigError(f"{address.where} gives a key without its certificate", hint="add cert=/path/of/the/certificate")
         self._address = address
+        self._trusted = trust.Trust.of(address)
         self._app: str = address.options["app"]
         self._host = socket.gethostname()
         self._socket: ssl.SSLSocket | None = None
@@ -82,7 +78,7 @@ class SyslogSink:
             return []
         try:
             self._write(b"".join(frame(item, self._host, self._app) for item in batch))
-        except _NotLetIn as problem:
+        except (_NotLetIn, trust.NotReadable) as problem:
             return [retry(reason=str(problem), credentials=True)] * len(batch)
         except (OSError, UnicodeError) as problem:
             self.close()
@@ -125,7 +121,7 @@ class SyslogSink:
             raise ConnectionResetError
 
     def _connected(self, deadline: Deadline) -> ssl.SSLSocket:
-        context = self._trust()
+        context = self._trusted.context()
         host = self._address.host
         places = socket.getaddrinfo(host, self._address.port or _PORT, type=socket.SOCK_STREAM)
         problem: OSError | None = None
@@ -139,7 +135,7 @@ class SyslogSink:
             try:
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 plain.settimeout(deadline.left())
-                found = context.wrap_socket(plain, server_hostname=host.rstrip("."))
+                found = context.wrap_socket(plain, server_hostname=self._trusted.named(host))
             except BaseException:
                 plain.close()
                 raise
@@ -151,26 +147,9 @@ class SyslogSink:
             return found
         raise problem or OSError("the host has no address")
 
-    def _trust(self) -> ssl.SSLContext:
-        where, options = self._address.where, self._address.options
-        try:
-            context = ssl.create_default_context(cafile=options["ca"])
-        except OSError:
-            raise _NotLetIn("the certificates that ca names cannot be read") from None
-        if options["cert"] is not None:
-            try:
-                # Without a password of ours OpenSSL would ask for one at the terminal, and wait.
-                context.load_cert_chain(options["cert"], options["key"], password=lambda: b"")
-            except OSError:
-                raise _NotLetIn("the certificate that cert names, or its key, cannot be read") from None
-        if options["insecure"]:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            notices.say(f"insecure-{where}", f"{where}: the certificate of the other side is not checked (insecure=true)")
-        return context
-
 
 class _NotLetIn(Exception):
-    """Our certificate is not accepted, or cannot be read."""
+    """Our certificate is not accepted."""
 
 
 def _let_in(connection: ssl.SSLSocket, deadline: Deadline) -> None:
