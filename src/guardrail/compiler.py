@@ -41,7 +41,8 @@ from guardrail.policies.rows import Rows
 from guardrail.policies.snapshot import Snapshot
 from guardrail.policies.switch import Leniently, Stop
 from guardrail.policies.validation import Binding, Output, PredictionOutput, Validation
-from guardrail.spec import Given, get, mode_name
+from guardrail.policies_text import words
+from guardrail.spec import get, mode_name
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -102,7 +103,7 @@ def how_to_revive(guard: Guard) -> str:
 
 def _facts(guard: Guard, mode: str) -> Facts:
     spec = guard.spec
-    described = {name: _words(given.value) for name, given in sorted(spec.items())}
+    described = {name: words(given.value) for name, given in sorted(spec.items())}
     described.update(name=guard.name, version=guard.version, mode=mode, function=guard.kind)
     budget = get(spec, "budget")
     confidence: Confidence | None = get(spec, "confidence")
@@ -123,11 +124,6 @@ def _facts(guard: Guard, mode: str) -> Facts:
         tags=get(spec, "tags"),
         returns_prediction=(get_origin(returns) or returns) is Prediction,
     )
-
-
-def _words(value: Any) -> Any:
-    """Return an option as the ledger may hold it: numbers and texts as they are, objects as one would write them."""
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)[:500]
 
 
 def _schema(guard: Guard) -> str | None:
@@ -424,33 +420,3 @@ def _bound(fn: Any) -> tuple[Any, ...] | None:
     elif inspect.isbuiltin(fn) and not inspect.ismodule(getattr(fn, "__self__", None)):
         parts.append(fn.__self__)
     return tuple(parts) or None
-
-
-# ── in words ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-WIDEST: Final = 60  # characters of a value that others are lined up with
-ORDER: Final = (
-    "mode", "audit", "budget", "validate", "review", "fallback", "confidence", "cache", "retry", "breaker", "limit", "explain",
-)  # fmt: skip
-
-
-def policies_text(guard: Guard) -> str:
-    """Return what is in force, outermost first, a line each, and where each value came from."""
-    plan = guard.plan
-    lines = [f"{plan.name}  version {plan.version}  {plan.mode}"]
-    rows: list[tuple[str, str, str]] = []
-    for name in ORDER:
-        given: Given | None = guard.spec.get(name)
-        if name == "mode":
-            switched = control.state_of(guard.name)
-            origin = "run-time switch" if switched != (None, False) else given.origin if given else "default"
-            rows.append((name, plan.mode, origin))
-        elif given is None:
-            if name in ("audit", "validate"):
-                rows.append((name, str(_words(get(guard.spec, name))), "default"))
-        elif given.value is not None:
-            rows.append((name, str(_words(given.value)), given.origin))
-    if plan.mode == "off":
-        lines.append("   the function runs bare")
-    widths = [max(len(row[column]) for row in rows if len(row[column]) <= WIDEST) for column in (0, 1)]
-    lines += [f"{at:2}  {name:<{widths[0]}}  {value:<{widths[1]}}  {origin}" for at, (name, value, origin) in enumerate(rows, 1)]
-    return "\n".join(lines)

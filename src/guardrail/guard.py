@@ -181,9 +181,9 @@ class Guard:
 
     def policies(self) -> str:
         """Return what is in force, in order, a line each, and where each value came from."""
-        from guardrail import compiler  # noqa: PLC0415
+        from guardrail.policies_text import policies_text  # noqa: PLC0415
 
-        return compiler.policies_text(self)
+        return policies_text(self)
 
     def stats(self) -> Mapping[str, Any]:
         """Return counts by outcome, durations, cache, breaker, limit and abandoned calls, up to the last call that ended."""

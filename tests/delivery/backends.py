@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +176,16 @@ def nats_server(tmp_path: Path) -> Iterator[Nats]:
 
 # ── TLS ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 @contextlib.contextmanager
-def tls_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
-    """Stand in front of a server on this machine, and speak TLS; give the port."""
+def tls_front(
+    port: int, context: ssl.SSLContext, change: Callable[[bytes, int], bytes] = lambda block, _: block
+) -> Iterator[int]:
+    """Stand in front of a server on this machine, and speak TLS; give the port. The server's words may be changed on their way."""
     listener = socket.create_server(("127.0.0.1", 0))
+    own = listener.getsockname()[1]
     open_: list[socket.socket] = []
 
     def serve(near: socket.socket) -> None:
-        with contextlib.suppress(OSError), context.wrap_socket(near, server_side=True) as secure:
+        with contextlib.suppress(OSError), near, context.wrap_socket(near, server_side=True) as secure:
             open_.append(secure)
             with socket.create_connection(("127.0.0.1", port)) as far:
                 while True:
@@ -193,7 +196,10 @@ def tls_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
                         block = one.recv(65_536)
                         if not block:
                             return
-                        (far if one is secure else secure).sendall(block)
+                        if one is secure:
+                            far.sendall(block)
+                        else:
+                            secure.sendall(change(block, own))
 
     def listen() -> None:
         with contextlib.suppress(OSError):
@@ -203,7 +209,7 @@ def tls_front(port: int, context: ssl.SSLContext) -> Iterator[int]:
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        yield listener.getsockname()[1]
+        yield own
     finally:
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)

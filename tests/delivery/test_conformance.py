@@ -1,134 +1,40 @@
-"""The sinks that are no HTTP, through the kit that any third party's must pass; servers stand behind a gate that misbehaves.
-
-Not here: the standard output, which has no other side, and Kafka, whose brokers tell clients to come to their own ports.
-"""
+"""The sinks that are more than HTTP, through the kit that any third party's must pass; servers stand behind a gate that misbehaves."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
-import os
 import re
 import socket
-import ssl
-import struct
-import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from backends import Nats
+from gates import Cluster, Console, File, Indexers, Syslog, gated
 from web import certificates, server_context
 
-from guardrail.delivery import Item, schemes
-from guardrail.testing import CANARY, HttpPeer, Report, check_sink
+from guardrail.delivery import schemes
+from guardrail.testing import CANARY, SINK_CHECKS, HttpPeer, Report, check_sink
 
 ALWAYS = {
     "its constructor opens nothing", "its shape", "one result for each item", "an empty batch", "order", "the same body on every try",
     "away and back", "close, and go on", "probe", "records are never shown",
 }  # fmt: skip
 GATED = {*ALWAYS, "reset in the middle", "a slow peer"}
-RESET = struct.pack("ii", 1, 0)
-
-
-class Gate:
-    """A peer for `check_sink`: what stands before a server, and lets through, swallows, or breaks connections as it is told."""
-
-    def __init__(self, server: int, url: Callable[[str], str], read: Callable[[], list[bytes]], timeout: str) -> None:
-        self.server, self.make_url, self.received, self.timeout, self.how = server, url, read, timeout, "ok"
-        self.sockets: list[socket.socket] = []
-        self.port = 0
-        self.start()
-        self.url = self.at(timeout)
-
-    def at(self, timeout: str) -> str:
-        url = self.make_url(f"127.0.0.1:{self.port}")
-        return f"{url}{'&' if '?' in url else '?'}timeout={timeout}"
-
-    def holds(self, body: bytes, item: Item) -> bool:
-        return item.line in body
-
-    def behave(self, how: str) -> bool:
-        if how not in {"ok", "reset", "slow"}:
-            return False
-        if self.how == "slow":
-            self.hang_up()  # what it has swallowed is missing
-        self.how, self.url = how, self.at("0.3s" if how == "slow" else self.timeout)
-        return True
-
-    def start(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
-
-    def stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        self.hang_up()
-
-    def hang_up(self) -> None:
-        for each in self.sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        self.sockets.clear()
-
-    def accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                near, _ = listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.server))
-            self.sockets += [near, far]
-            threading.Thread(target=self.forward, args=(near, far, True), daemon=True).start()
-            threading.Thread(target=self.forward, args=(far, near, False), daemon=True).start()
-
-    def forward(self, one: socket.socket, other: socket.socket, outward: bool) -> None:
-        with contextlib.suppress(OSError):
-            while block := one.recv(65_536):
-                if self.how == "reset" and outward:
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-                    break
-                if self.how != "slow":
-                    other.sendall(block)
-        # Not closed as long as the other thread reads from it, unless it is to be reset.
-        if self.how == "reset" and outward:
-            with contextlib.suppress(OSError):
-                os.close(one.detach())
-        for each in (one, other):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-
-class File:
-    """The folder of a file is away at times."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "logs"
-        self.folder.mkdir()
-        self.path = self.folder / "out.jsonl"
-        self.url = f"file://{self.path}"
-
-    def received(self) -> list[bytes]:
-        return self.path.read_bytes().splitlines() if self.path.exists() else []
-
-    def holds(self, body: bytes, item: Item) -> bool:
-        return item.line in body
-
-    def behave(self, how: str) -> bool:
-        return how == "ok"
-
-    def stop(self) -> None:
-        self.folder.rename(self.folder.with_name("away"))
-
-    def start(self) -> None:
-        self.folder.with_name("away").rename(self.folder)
+NO_NETWORK = dict.fromkeys(
+    (
+        "it sends once", "429 with Retry-After", "partial failure", "reset in the middle", "a slow peer", "an answer that drips",
+        "an item that is too long", "expired credentials", "an unknown certificate", "secrets are never shown",
+    ),
+    "a file has no other side that answers, and its URL no secret",
+)  # fmt: skip
+NO_ANSWERS = dict.fromkeys(
+    ("it sends once", "429 with Retry-After", "partial failure", "an answer that drips", "an item that is too long"),
+    "syslog has no answers",
+)
 
 
 def made(url: str):
@@ -142,18 +48,84 @@ def passed(report: Report) -> set[str]:
     return {check.name for check in report.checks if check.state == "passed"}
 
 
-@contextlib.contextmanager
-def gated(server: int, url: str, read: Callable[[], list[bytes]], timeout: str = "2s") -> Iterator[Gate]:
-    found = Gate(server, lambda at: url.replace("{at}", at), read, timeout)
-    try:
-        yield found
-    finally:
-        found.stop()
+def states(report: Report, state: str) -> set[str]:
+    return {check.name for check in report.checks if check.state == state}
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory):
+    """An authority, a server's certificate of it, and what a server needs whose certificate nobody knows."""
+    authority, server, _ = certificates(tmp_path_factory.mktemp("papers"))
+    _, unknown, _ = certificates(tmp_path_factory.mktemp("others"))
+    return authority, server_context(server), server_context(unknown)
 
 
 def test_file(tmp_path):
     """Lines in a file; the only fault of a disk that a test can have is that it is not there."""
-    assert passed(check_sink(made, File(tmp_path))) == ALWAYS
+    report = check_sink(made, File(tmp_path), inapplicable=NO_NETWORK)
+    assert passed(report) == ALWAYS
+    assert not states(report, "not offered")
+
+
+def test_stdout():
+    """A pipe, whose reader goes, or stays and does not read."""
+    peer = Console()
+    here = {name: why for name, why in NO_NETWORK.items() if name != "a slow peer"}
+    try:
+        report = check_sink(peer.make, peer, patience=8.0, inapplicable=here)
+    finally:
+        peer.close()
+    assert passed(report) == {*ALWAYS, "a slow peer"}
+    assert not states(report, "not offered")
+
+
+def test_splunk_with_acknowledgement():
+    """A record has arrived when the indexers say so; questions after that are no records."""
+    indexers = Indexers()
+
+    def url(scheme: str, timeout: str = "2s") -> Callable[[str], str]:
+        return lambda at: f"{scheme}://:{CANARY}@{at}?ack=true&timeout={timeout}"
+
+    peer = HttpPeer(
+        url("splunk+http"), slow_url=url("splunk+http", "0.3s"), tls_url=url("splunk"), drips=True, answer=indexers.answer,
+        asides=indexers.PATHS[1:],
+    )  # fmt: skip
+    whole = {"partial failure": "with acknowledgement a batch is taken as a whole"}
+    try:
+        report = check_sink(made, peer, patience=8.0, inapplicable=whole)
+    finally:
+        peer.stop()
+    assert passed(report) == set(SINK_CHECKS) - set(whole)
+    assert indexers.next  # they gave numbers
+    assert not any(indexers.asked[each] > 1 for each in indexers.asked)  # and were asked until they said yes
+
+
+def test_kafka(papers):
+    """The broker's errors are its own; only the connection is broken from outside."""
+    away = {
+        "it sends once": "librdkafka tries again within the time of one request, and brokers leave out what they have",
+        "429 with Retry-After": "brokers hold a client back by themselves, and name no time",
+        "partial failure": "brokers take or refuse a lane's batch as a whole",
+        "an answer that drips": "librdkafka's own clock covers a whole request",
+    }
+    cluster = Cluster()
+
+    def behave(how: str) -> bool:
+        cluster.fail(cluster.ERRORS.get(how, 0))
+        return how in cluster.ERRORS or gate(how)
+
+    try:
+        with gated(
+            cluster.port, "kafka://{at}/kit", cluster.read, "1s", ("kafka+tls://{at}/kit", papers[2]), cluster.change
+        ) as peer:
+            gate, peer.behave = peer.behave, behave
+            report = check_sink(made, peer, patience=8.0, inapplicable=away)
+        assert passed(report) == set(SINK_CHECKS) - set(away) - {"secrets are never shown"}
+        assert states(report, "not offered") == {
+            "secrets are never shown"
+        }  # this broker knows no login; test_sink_kafka.py has it
+    finally:
+        cluster.end()
 
 
 def test_redis(redis_server):
@@ -241,53 +213,22 @@ def test_s3(monkeypatch):
         server.stop()
 
 
-class Syslog:
-    """A server over TLS that keeps the frames it gets."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.context = context
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.frames: list[bytes] = []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self) -> None:
-        while True:
-            try:
-                plain, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(plain,), daemon=True).start()
-
-    def serve(self, plain: socket.socket) -> None:
-        with contextlib.suppress(OSError), contextlib.closing(plain), self.context.wrap_socket(plain, server_side=True) as near:
-            rest = b""
-            while block := near.recv(65_536):
-                rest += block
-                while (blank := rest.find(b" ")) > 0 and len(rest) >= blank + 1 + int(rest[:blank]):
-                    end = blank + 1 + int(rest[:blank])
-                    self.frames.append(rest[blank + 1 : end])
-                    rest = rest[end:]
-
-    def read(self) -> list[bytes]:
-        """What has come, once nothing more does: a sender of syslog does not wait for anybody."""
-        many = -1
-        while many != len(self.frames):
-            many = len(self.frames)
-            time.sleep(0.03)
-        return list(self.frames)
-
-
-def test_syslog(tmp_path):
+def test_syslog(papers):
     """Nothing is acknowledged: whether a server that resets or swallows has had a record, nobody can say, so that is not asked."""
-    authority, server, _ = certificates(tmp_path)
-    found = Syslog(server_context(server))
+    authority, server, unknown = papers
+    unknowable = {
+        **NO_ANSWERS, "reset in the middle": "syslog has no acknowledgement to miss", "a slow peer": "nobody is waited for",
+        "expired credentials": "there are none but a certificate of our own", "secrets are never shown": "its URL holds none",
+    }  # fmt: skip
+    found = Syslog(server)
+    url = f"syslog+tls://{{at}}?ca={authority}"
     try:
-        with gated(found.port, f"syslog+tls://{{at}}?ca={authority}", found.read) as peer:
-            peer.behave = lambda how: how == "ok"
-            assert passed(check_sink(made, peer, patience=8.0)) == ALWAYS
+        with gated(found.port, url, found.read, tls=(url, unknown)) as peer:
+            report = check_sink(made, peer, patience=8.0, inapplicable=unknowable)
+        assert passed(report) == {*ALWAYS, "an unknown certificate"}
+        assert not states(report, "not offered")
     finally:
-        found.listener.close()
+        found.close()
 
 
 class Mails:

@@ -17,6 +17,7 @@ from web import PRIVATE, SECRET, TAKEN, URLS, answer, certificates, items, made,
 from guardrail import ConfigError, clock, notices
 from guardrail.delivery import http
 from guardrail.delivery.sink import ok
+from guardrail.delivery.trust import Trust
 
 SINKS = sorted(URLS)
 
@@ -327,10 +328,12 @@ def test_a_certificate_of_nobody(scheme, papers):
 def test_certificates_that_are_not_accepted(papers):
     """One that has expired, and one for another name."""
     with peer(answer(200), server_context(papers[2])) as other:
-        found = http.Client("x", "127.0.0.1", other.port, timeout=5, ca=str(papers[0]))
+        found = http.Client("x", "127.0.0.1", other.port, timeout=5, trusted=Trust("x", ca=str(papers[0])))
         assert found.post("/", b"", {}).problem == "its certificate is not accepted: it has expired"
     with peer(answer(200), server_context(papers[1])) as other:
-        found = http.Client("x", "other.example", other.port, timeout=5, ca=str(papers[0]), addresses=("127.0.0.1",))
+        found = http.Client(
+            "x", "other.example", other.port, timeout=5, trusted=Trust("x", ca=str(papers[0])), addresses=("127.0.0.1",)
+        )
         assert found.post("/", b"", {}).problem == "its certificate is not accepted: it is for another name"
 
 

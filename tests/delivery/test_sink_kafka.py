@@ -8,6 +8,7 @@ import time
 import pytest
 from backends import CANARY, brokers, dead_port, forked, items, kinds, quickly, sink
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from gates import Cluster
 
 from guardrail.delivery import Item
 from guardrail.errors import ConfigError
@@ -130,3 +131,21 @@ def test_a_url_that_says_too_little_or_tells_too_much_is_refused(url):
     with pytest.raises(ConfigError, match="GUARDRAIL_SINK_OUT") as caught:
         sink(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_what_a_broker_refuses_is_told_of_that_message():
+    """A refusal is fatal for the producer; the word on the message is heard all the same, and the next batch goes out."""
+    cluster = Cluster()
+    found = sink(f"kafka://{cluster.at}/kit?timeout=2s")
+    try:
+        for code, told in ((10, ("reject", False)), (29, ("retry", True)), (31, ("retry", True))):
+            assert kinds(found.send(items(1))) == ["ok"]
+            cluster.fail(code)
+            (result,) = found.send(items(1, first=2))
+            assert (result.kind, result.credentials) == told
+            assert {each.kind for each in found.send(items(2, first=2))} == {"retry"}
+            cluster.fail(0)
+            assert kinds(found.send(items(2, first=2))) == ["ok"] * 2
+    finally:
+        found.close()
+        cluster.end()

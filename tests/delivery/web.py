@@ -203,8 +203,11 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
     return authority, files[0], files[1]
 
 
-def server_context(file: Path) -> ssl.SSLContext:
-    """Return what a server with a certificate needs."""
+def server_context(file: Path, clients: Path | None = None) -> ssl.SSLContext:
+    """Return what a server with a certificate needs; with an authority for clients, one that lets in only who has a certificate of it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
+    if clients is not None:
+        context.load_verify_locations(clients)
+        context.verify_mode = ssl.CERT_REQUIRED
     return context

@@ -420,6 +420,20 @@ def test_a_check_that_there_is_not(peer):
     """Is told, with the nearest that there is."""
     with pytest.raises(ConfigError, match="a slow peer"):
         check_sink(make_of(Good), peer, only=["slow peer"])
+    with pytest.raises(ConfigError, match="a slow peer"):
+        check_sink(make_of(Good), peer, inapplicable={"slow peer": "it is quick"})
+
+
+def test_what_does_not_apply_is_not_made_and_says_why(peer):
+    """Not even where it would fail, and never as passed; without a reason it is refused."""
+    why = {"it sends once": "nothing answers"}
+    report = check_sink(make_of(RetriesItself), peer, only=["it sends once", "its shape"], inapplicable=why)
+    assert [tuple(check) for check in report.checks] == [
+        ("its shape", "passed", ""), ("it sends once", "not applicable", "nothing answers"),
+    ]  # fmt: skip
+    assert "not applicable  it sends once: nothing answers" in str(report)
+    with pytest.raises(ConfigError, match="not told why"):
+        check_sink(make_of(Good), peer, inapplicable={"it sends once": " "})
 
 
 # ── our own ───────────────────────────────────────────────────────────────────────────────────────────────────────────

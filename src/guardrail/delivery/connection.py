@@ -11,11 +11,14 @@ import socket
 import ssl
 from collections.abc import Sequence
 from http.client import HTTPConnection
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from guardrail import clock
 from guardrail.delivery.targets import is_metadata
 from guardrail.errors import ConfigError
+
+if TYPE_CHECKING:
+    from guardrail.delivery.proxy import Proxy
 
 _PIECE: Final = 65_536
 
@@ -96,33 +99,41 @@ class Connection(HTTPConnection):
         context: None for plain text.
         deadline: Of the request that is under way.
         addresses: Where to connect; without any, the host is looked up.
+        name: The name that the certificate must be for; the host's where it is not given.
+        via: The proxy that opens a tunnel; None to connect to the host itself.
     """
 
     def __init__(
-        self, host: str, port: int, context: ssl.SSLContext | None, deadline: Deadline, addresses: Sequence[str] = ()
-    ) -> None:
+        self, host: str, port: int, context: ssl.SSLContext | None, deadline: Deadline, addresses: Sequence[str] = (), *,
+        name: str = "", via: Proxy | None = None,
+    ) -> None:  # fmt: skip
         self.default_port = 80 if context is None else 443  # which the `Host` header leaves out
         super().__init__(host, port)
         self.set_debuglevel(0)  # an application may have set it for the class: then headers are printed, tokens among them
         self._context = context
         self._deadline = deadline
         self._addresses = addresses
+        self._name = name or host.rstrip(".")
+        self._via = via
 
     def connect(self) -> None:
         """Connect, and shake hands.
 
         Raises:
             ConfigError: The host is a machine's metadata service.
+            NoTunnel: The proxy opens no tunnel.
             OSError: It cannot be reached in time, or its certificate is not accepted.
         """
         sock = self._opened()
-        if self._context is not None:
-            sock.settimeout(self._deadline.left())
-            try:
-                sock = self._context.wrap_socket(sock, server_hostname=self.host.rstrip("."))
-            except BaseException:
-                sock.close()
-                raise
+        try:
+            if self._via is not None:
+                self._via.tunnel(sock, self.host, self.port, self._deadline)
+            if self._context is not None:
+                sock.settimeout(self._deadline.left())
+                sock = self._context.wrap_socket(sock, server_hostname=self._name)
+        except BaseException:
+            sock.close()
+            raise
         self.sock = cast("socket.socket", _Bounded(sock, self._deadline))
 
     @property
@@ -132,13 +143,16 @@ class Connection(HTTPConnection):
 
     def _opened(self) -> socket.socket:
         problem: OSError | None = None
-        addresses = self._addresses or self._looked_up()
+        host, port = (self.host, self.port) if self._via is None else (self._via.host, self._via.port)
+        if self._via is not None and _is_metadata(self.host):
+            raise ConfigError("the host is a machine's metadata service, and no sink")
+        addresses = self._addresses or _looked_up(host, port)
         for place, address in enumerate(addresses):
             if is_metadata(address):
                 raise ConfigError("the host is a machine's metadata service, and no sink")
             share = self._deadline.left() / (len(addresses) - place)  # one that swallows everything leaves time for the next
             try:
-                sock = socket.create_connection((address, self.port), share)
+                sock = socket.create_connection((address, port), share)
             except OSError as error:
                 problem = error
                 continue
@@ -146,6 +160,15 @@ class Connection(HTTPConnection):
             return sock
         raise problem or OSError("the host has no address")
 
-    def _looked_up(self) -> list[str]:
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+def _looked_up(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def _is_metadata(host: str) -> bool:
+    """Whether what a proxy is asked for is a metadata service; a name is the proxy's to look up."""
+    try:
+        return is_metadata(host)
+    except ValueError:
+        return False

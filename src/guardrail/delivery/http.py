@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from guardrail import notices
+from guardrail.delivery import proxy, trust
 from guardrail.delivery.address import Address, Option
 from guardrail.delivery.answers import Answer, after, why
 from guardrail.delivery.targets import Target
 from guardrail.errors import ConfigError
 from guardrail.settings.secrets import Secret
-from guardrail.settings.values import flag, text
+from guardrail.settings.values import flag
 
 if TYPE_CHECKING:
     from guardrail.delivery.connection import Connection, Deadline
@@ -26,25 +27,14 @@ _HEADER: Final = re.compile(r"[\x20-\x7e]*")
 _TARGET: Final = re.compile(r"/[\x21-\x7e]*")
 
 
-def _file(word: str, where: str) -> str:
-    found = text(word, where)
-    if not found.startswith("/"):
-        raise ConfigError(f"{where} must be an absolute path")
-    return found
-
-
-_CA: Final[Mapping[str, Option]] = {
-    "ca": Option(_file, None, "a file with the certificates of authorities to trust, instead of the system's"),
-}
-
-
 def options(*, gzip: bool | None = None) -> Mapping[str, Option]:
     """Return the options that sinks over HTTP share.
 
     Args:
         gzip: Whether requests are compressed where nothing is said; None for a sink that never does.
     """
-    return _CA if gzip is None else {**_CA, "gzip": Option(flag, gzip, "compress requests")}
+    shared = {**trust.OPTIONS, "proxy": proxy.OPTION}
+    return shared if gzip is None else {**shared, "gzip": Option(flag, gzip, "compress requests")}
 
 
 class Client:
@@ -57,8 +47,8 @@ class Client:
         timeout: Seconds for a whole request, from looking the host up to the last byte of the answer. (How long a lookup takes
             is the system's to say.)
         secure: Whether over TLS.
-        verify: Whether the other side's certificate is checked.
-        ca: A file with the certificates of authorities to trust, instead of the system's.
+        trusted: Whom to trust over TLS; None for the system's authorities.
+        via: The proxy that requests go through, as a URL; None for none. It is the sink's own: `HTTPS_PROXY` and its like are not read.
         addresses: Where to connect, checked before; without any, the host is looked up for each new connection.
         path: The path of the sink's address; parts of it may be references.
     """
@@ -71,8 +61,8 @@ class Client:
         *,
         timeout: float,
         secure: bool = True,
-        verify: bool = True,
-        ca: str | None = None,
+        trusted: trust.Trust | None = None,
+        via: Secret | None = None,
         addresses: Sequence[str] = (),
         path: str = "",
     ) -> None:
@@ -80,7 +70,7 @@ class Client:
         self._path = Secret(path, f"{where}: path")
         self._host, self._port, self._addresses = host, port, addresses
         self._timeout = timeout
-        self._secure, self._verify, self._ca = secure, verify, ca
+        self._secure, self._trusted, self._via = secure, trusted or trust.Trust(where), via
         self._context: ssl.SSLContext | None = None
         self._connection: Connection | None = None
         self._deadline: Deadline | None = None
@@ -107,11 +97,19 @@ class Client:
                 f"{address.where} would send a secret in plain text",
                 hint=f"write {address.scheme.removesuffix('+http')}:// without +http, or add insecure=true",
             )
+        via: Secret | None = address.options["proxy"]
+        if via is not None:
+            if not secure:
+                raise ConfigError(
+                    f"{address.where} gives a proxy for plain text", hint="a proxy opens tunnels for TLS: leave +http out"
+                )
+            if not via.refers:
+                proxy.Proxy.of(via)
         if port is None:
             port = 443 if secure else 80
         return cls(
-            address.where, address.host, address.port or port, timeout=address.timeout, secure=secure, verify=not insecure,
-            ca=address.options["ca"], path=address.path,
+            address.where, address.host, address.port or port, timeout=address.timeout, secure=secure,
+            trusted=trust.Trust.of(address), via=via, path=address.path,
         )  # fmt: skip
 
     @classmethod
@@ -149,6 +147,11 @@ class Client:
             headers["Content-Encoding"] = "gzip"
         try:
             return self._exchange(path, body, headers)
+        except proxy.NoTunnel as problem:
+            self._hang_up()
+            if problem.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                return Answer(problem.status)
+            return Answer(0, problem=f"the proxy opens no tunnel (HTTP {problem.status})")
         except (OSError, HTTPException, UnicodeError) as problem:
             self._hang_up()
             return Answer(0, problem=why(problem))
@@ -192,23 +195,18 @@ class Client:
         if self._connection is not None and not self._connection.usable:
             self._hang_up()
         if self._connection is None:
-            self._connection = Connection(self._host, self._port, self._trust(), self._deadline, self._addresses)
+            self._connection = Connection(
+                self._host, self._port, self._secured(), self._deadline, self._addresses, name=self._trusted.named(self._host),
+                via=None if self._via is None else proxy.Proxy.of(self._via),
+            )  # fmt: skip
         return self._connection, self._deadline
 
-    def _trust(self) -> ssl.SSLContext | None:
-        if not self._secure:
-            return None
-        if self._context is None:
+    def _secured(self) -> ssl.SSLContext | None:
+        if self._secure and self._context is None:
             try:
-                self._context = ssl.create_default_context(cafile=self._ca)
-            except OSError:
-                raise ConfigError(f"{self._where}: the certificates that ca names cannot be read") from None
-            if not self._verify:
-                self._context.check_hostname = False
-                self._context.verify_mode = ssl.CERT_NONE
-                notices.say(
-                    f"insecure-{self._where}", f"{self._where}: the certificate of the other side is not checked (insecure=true)"
-                )
+                self._context = self._trusted.context()
+            except trust.NotReadable as problem:
+                raise ConfigError(f"{self._where}: {problem}") from None
         return self._context
 
     def _hang_up(self) -> None:

@@ -10,7 +10,7 @@ import ssl
 import struct
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,7 +35,9 @@ class HttpPeer:
         url: Makes the sink's URL from "host:port", as `lambda at: f"webhook+http://{at}/hook?secret={CANARY}&timeout=1s"`.
         slow_url: Makes it for a peer that answers too late, where another timeout is to end that sooner.
         tls_url: Makes it for a peer that speaks TLS; without it, no unknown certificate is tried.
-        answer: The body of an answer that takes what was sent.
+        answer: The body of an answer that takes what was sent, or what makes it from the request's path, headers and body.
+        asides: The paths of requests that bring no records, such as questions after what has arrived: they are answered in the
+            same way, whatever the peer is to do, and are not among what it has received.
         bodies: What it answers besides, by behaviour, where a protocol says more in its body: (status, body).
         holds: Whether a body brings an item; by default it does where the record's line stands in it.
         drips: Whether it also tries answers that come a byte at a time. A sink gets over them by one deadline for the whole request;
@@ -51,7 +53,8 @@ class HttpPeer:
         *,
         slow_url: Callable[[str], str] | None = None,
         tls_url: Callable[[str], str] | None = None,
-        answer: bytes = b"",
+        answer: bytes | Callable[[str, Mapping[str, str], bytes], bytes] = b"",
+        asides: Collection[str] = (),
         bodies: dict[str, tuple[int, bytes]] | None = None,
         holds: Callable[[bytes, Item], bool] | None = None,
         drips: bool = False,
@@ -66,6 +69,7 @@ class HttpPeer:
         self.url = url(self._at)
         self.how = "ok"
         self.answer = answer
+        self.asides = frozenset(asides)
         self.bodies = bodies or {}
         self._holds = holds
         self._got: list[bytes] = []
@@ -121,6 +125,22 @@ class HttpPeer:
                 each.shutdown(socket.SHUT_RDWR)
         self._open.clear()
 
+    def _keep(self, path: str, body: bytes) -> str:
+        """Keep what a request brings; return what is done with it."""
+        if path.partition("?")[0] in self.asides:
+            return "ok"
+        self._got.append(body)
+        if self.how != "second":
+            return self.how
+        return "ok" if len(self._got) - self._since <= 1 else "reset"
+
+    def _says(self, how: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        if how in self.bodies:
+            return self.bodies[how]
+        if how == "ok":
+            return _ANSWERS[how], self.answer if isinstance(self.answer, bytes) else self.answer(path, headers, body)
+        return _ANSWERS.get(how, 200), b"%s %s" % (CANARY.encode(), body[:10_000])
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         peer = self
 
@@ -135,10 +155,7 @@ class HttpPeer:
                 body = self.rfile.read(min(_LONGEST, int(self.headers.get("Content-Length") or 0)))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                peer._got.append(body)
-                how, over = peer.how, peer._over
-                if how == "second":
-                    how = "ok" if len(peer._got) - peer._since <= 1 else "reset"
+                how, over = peer._keep(self.path, body), peer._over
                 if how == "reset":
                     self._reset()
                 elif how in {"slow", "drip"}:
@@ -153,8 +170,7 @@ class HttpPeer:
                 self._answer(peer.how, b"")
 
             def _answer(self, how: str, body: bytes) -> None:
-                hostile = b"%s %s" % (CANARY.encode(), body[:10_000])
-                status, said = peer.bodies.get(how) or (_ANSWERS.get(how, 200), peer.answer if how == "ok" else hostile)
+                status, said = peer._says(how, self.path, dict(self.headers.items()), body)
                 self.send_response(status, "OK" if how == "ok" else CANARY)
                 if how == "429":
                     self.send_header("Retry-After", "7")

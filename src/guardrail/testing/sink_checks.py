@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from guardrail.delivery.sink import Caps, Item, Sink
@@ -16,7 +17,14 @@ from guardrail.testing.sink_trial import PRIVATE, Check, How, NotOffered, Peer, 
 RETRY_AFTER: Final = 7.0  # seconds that a peer asks for with "429"
 
 
-def check_sink(make: Callable[[str], Any], peer: Peer, *, patience: float = 4.0, only: Collection[str] = ()) -> Report:
+def check_sink(
+    make: Callable[[str], Any],
+    peer: Peer,
+    *,
+    patience: float = 4.0,
+    only: Collection[str] = (),
+    inapplicable: Mapping[str, str] = MappingProxyType({}),
+) -> Report:
     """Try whether a sink keeps to what the courier relies on.
 
     Args:
@@ -25,19 +33,28 @@ def check_sink(make: Callable[[str], Any], peer: Peer, *, patience: float = 4.0,
         patience: Seconds in which every call of the sink must come back: the timeout of the peer's URL, and what a busy machine
             adds to it.
         only: Which checks to make, out of `guardrail.testing.SINK_CHECKS`; all of them where none is named.
+        inapplicable: Checks that mean nothing for this kind of sink, each with why: what has no network has no certificates.
+            They are not made, and reported as "not applicable" with that reason.
 
     Returns:
         What came of each check. What the peer cannot do is "not offered", never passed.
 
     Raises:
-        ConfigError: There is no such check.
+        ConfigError: There is no such check, or what does not apply has no reason.
     """
-    for name in only:
+    for name in (*only, *inapplicable):
         if name not in SINK_CHECKS:
             raise ConfigError("check_sink is to make a check that there is not", hint=nearest(name, SINK_CHECKS))
+    for name, why in inapplicable.items():
+        if not why.strip():
+            raise ConfigError(f"check_sink is not told why {name!r} does not apply", hint='write inapplicable={"…": "why"}')
     everything = not only or not _LAST.isdisjoint(only)  # what was shown anywhere is known when all else was done
     trial = Trial(make, peer, patience)
-    found = [_made(name, check, trial) for name, check in _CHECKS if everything or name in only]
+    found = [
+        Check(name, "not applicable", inapplicable[name]) if name in inapplicable else _made(name, check, trial)
+        for name, check in _CHECKS
+        if everything or name in only
+    ]
     with contextlib.suppress(Exception):
         peer.behave("ok")
         trial.bounded(trial.sink.close)

@@ -21,7 +21,7 @@ import orjson
 from guardrail.delivery.sink import Item, Result
 
 T = TypeVar("T")
-State = Literal["passed", "failed", "not offered"]
+State = Literal["passed", "failed", "not offered", "not applicable"]
 How = Literal["ok", "429", "500", "401", "403", "413", "reset", "slow", "drip", "partial", "second", "certificate"]
 PRIVATE: Final = "pr1v4te-t0-s0meb0dy"  # stands in every record; where it is shown, something tells of a record
 _LANE: Final = "20260101T000000000000Z-kit-1-00000000"
@@ -89,7 +89,7 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         """Return a line for each check."""
-        return "\n".join(f"{check.state:>11}  {check.name}{': ' * bool(check.why)}{check.why}" for check in self.checks)
+        return "\n".join(f"{check.state:>14}  {check.name}{': ' * bool(check.why)}{check.why}" for check in self.checks)
 
 
 class NotOffered(Exception):

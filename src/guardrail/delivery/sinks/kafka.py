@@ -9,15 +9,16 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from guardrail import clock, notices
+from guardrail import clock
+from guardrail.delivery import trust
 from guardrail.delivery.address import Address, Option, choice
 from guardrail.delivery.plain import kind, parsed
 from guardrail.delivery.sink import Caps, Item, Result, ok, reject, retry
 from guardrail.errors import ConfigError
-from guardrail.settings.values import text
 
 _TOPIC: Final = re.compile(r"/[A-Za-z0-9._-]{1,249}")
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_TURN: Final = 0.05  # seconds of one look at what has come
 _GRACE: Final = 0.5  # seconds after a message's own time in which librdkafka tells of it
 
 
@@ -33,7 +34,7 @@ class KafkaSink:
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "sasl": Option(choice(*_MECHANISMS), "SCRAM-SHA-512", "how user and password are proven"),
-        "ca": Option(text, None, "the file with the certificate of the brokers' authority"),
+        **trust.FILES,
         "compression": Option(choice("none", "gzip", "lz4", "zstd", "snappy"), "lz4", "of a batch"),
     }
     caps = Caps(items=2_000, size=4_000_000, item_size=900_000)
@@ -50,6 +51,7 @@ class KafkaSink:
         if address.password is not None and address.scheme == "kafka" and not loopback and not address.options["insecure"]:
             raise ConfigError(f"{address.where} would send a password in plain text", hint="write kafka+tls://")
         self._address = address
+        self._trusted = trust.Trust.of(address)
         self._topic = address.path[1:]
         self._producer: Any = None
         self._heard = 0  # the code of what the brokers have against the connection itself
@@ -62,7 +64,7 @@ class KafkaSink:
         """
         from confluent_kafka import KafkaException  # noqa: PLC0415 - an extra
 
-        results: list[Result] = [retry(reason="Kafka did not confirm it in time")] * len(batch)
+        results: list[Result | None] = [None] * len(batch)
         producer = self._made()
 
         def told(place: int) -> Any:
@@ -76,17 +78,18 @@ class KafkaSink:
             try:
                 producer.produce(self._topic, value=item.line, key=item.lane.encode(), headers=headers, on_delivery=told(place))
             except KafkaException as problem:  # one that is too long is known before it is sent
-                results[place] = self._result(problem.args[0], alone=True)
-                if results[place].kind == "retry":
+                results[place] = refused = self._result(problem.args[0], alone=True)
+                if refused.kind == "retry":
                     break  # what is behind it must not come before it
             except BufferError:
                 break  # the rest is sent again
-        left = len(batch)
-        with contextlib.suppress(KafkaException):  # fatal for this producer: what it has told of stands in the results
-            left = producer.flush(self._address.timeout + _GRACE)
-        if left or any(each.kind == "retry" for each in results):
-            self._drop()  # what is left in its queue is sent again by another one, and must not arrive beside that
-        return results
+        left = _flushed(producer, self._address.timeout + _GRACE)
+        found = [self._untold() if each is None else each for each in results]
+        if left or any(each.kind != "ok" for each in found):
+            # A refusal is fatal for the producer that met it. What is left in its queue is sent again by another one, and must not
+            # arrive beside that.
+            self._drop()
+        return found
 
     def probe(self) -> str:
         """Produce a record that says what it is.
@@ -107,13 +110,9 @@ class KafkaSink:
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            from confluent_kafka import KafkaException  # noqa: PLC0415 - whoever has a producer has it
-
             producer.purge()
-            with contextlib.suppress(
-                KafkaException
-            ):  # what is purged in flight leaves a gap, which this producer will not go over
-                producer.poll(0)
+            # What is purged in flight leaves a gap, which this producer will not go over.
+            _flushed(producer, _TURN)
 
     def _made(self) -> Any:
         if self._producer is None:
@@ -133,13 +132,12 @@ class KafkaSink:
             tls = where.scheme == "kafka+tls"
             if tls:
                 settings["enable.ssl.certificate.verification"] = not where.options["insecure"]
-                if where.options["insecure"]:
-                    notices.say(
-                        f"insecure-{where.where}",
-                        f"{where.where}: the certificate of the other side is not checked (insecure=true)",
-                    )
-                if where.options["ca"] is not None:
-                    settings["ssl.ca.location"] = where.options["ca"]
+                self._trusted.tell()
+                files = {
+                    "ssl.ca.location": self._trusted.ca, "ssl.certificate.location": self._trusted.cert,
+                    "ssl.key.location": self._trusted.key or self._trusted.cert,
+                }  # fmt: skip
+                settings |= {name: file for name, file in files.items() if file is not None}
             if where.user is not None and where.password is not None:
                 settings |= {
                     "sasl.mechanism": where.options["sasl"], "sasl.username": where.user.reveal(), "sasl.password": where.password.reveal(),
@@ -153,7 +151,8 @@ class KafkaSink:
                 self._producer = Producer(settings)
             except KafkaException:  # its text quotes settings
                 raise ConfigError(
-                    f"{where.where} is not what librdkafka takes", hint="look whether the file that ca= names is there"
+                    f"{where.where} is not what librdkafka takes",
+                    hint="look whether the files that ca=, cert= and key= name are there",
                 ) from None
         return self._producer
 
@@ -174,19 +173,38 @@ class KafkaSink:
         from confluent_kafka import KafkaError  # noqa: PLC0415 - an extra
 
         code = error.code()
-        if code == KafkaError._MSG_TIMED_OUT and self._heard:  # noqa: SLF001 - its way of naming
-            code = self._heard
-        if code == KafkaError._SSL:  # noqa: SLF001 - as above
-            return retry(reason="no TLS connection came about: its certificate is not accepted, or it speaks no TLS")
+        if code == KafkaError._MSG_TIMED_OUT:  # noqa: SLF001 - its way of naming
+            return self._untold()
         if alone and code in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD}:
             return reject(f"Kafka does not take it ({error.name()})")
-        refused = {
-            KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION,  # noqa: SLF001 - as above
-            KafkaError.SASL_AUTHENTICATION_FAILED,
-        }  # fmt: skip
-        if code in refused:
-            return retry(reason=f"Kafka does not let us in ({KafkaError(code).name()})", credentials=True)
+        if code in {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}:
+            return retry(reason=f"Kafka does not let us in ({error.name()})", credentials=True)
         return retry(reason=f"Kafka does not take it ({error.name()})")
+
+    def _untold(self) -> Result:
+        """Say what it means that nobody has told of a message in time."""
+        from confluent_kafka import KafkaError  # noqa: PLC0415 - an extra
+
+        if self._heard == KafkaError._SSL:  # noqa: SLF001 - its way of naming
+            return retry(reason="no TLS connection came about: its certificate is not accepted, or it speaks no TLS")
+        if self._heard:
+            return retry(reason=f"Kafka does not let us in ({KafkaError(self._heard).name()})", credentials=True)
+        return retry(reason="Kafka did not confirm it in time")
+
+
+def _flushed(producer: Any, seconds: float) -> int:
+    """Wait until a producer has told what became of each message; return how many it has not told of.
+
+    What is fatal for the producer itself, such as a batch that is refused for good, comes as an exception out of the call that hears
+    of it, and the word on each message behind that. (`flush` of the client's own loses the word on a message in between.)
+    """
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - whoever has a producer has it
+
+    until = clock.now() + seconds
+    while (left := len(producer)) and (time := until - clock.now()) > 0:
+        with contextlib.suppress(KafkaException):
+            producer.poll(min(time, _TURN))
+    return left
 
 
 class _Quiet:

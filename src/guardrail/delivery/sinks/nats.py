@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import ssl
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Final
 import orjson
 
 from guardrail import clock, notices
+from guardrail.delivery import trust
 from guardrail.delivery.address import Address, Option
 from guardrail.delivery.answers import why
 from guardrail.delivery.plain import kind, parsed
@@ -41,7 +41,7 @@ class NatsSink:
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "stream": Option(text, None, "the stream that must take the subject; whichever does, if not given"),
         "create": Option(flag, False, "make the stream where it is missing"),  # noqa: FBT003 - a default
-        "ca": Option(text, None, "the file with the certificate of the server's authority"),
+        **trust.OPTIONS,
     }
     caps = Caps(items=500, size=4_000_000, item_size=900_000)
 
@@ -56,6 +56,7 @@ class NatsSink:
         if address.options["create"] and not address.options["stream"]:
             raise ConfigError(f"{address.where} does not name the stream to make", hint="write stream=GUARDRAIL&create=true")
         self._address = address
+        self._trusted = trust.Trust.of(address)
         self._subject = address.path[1:]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
@@ -126,13 +127,7 @@ class NatsSink:
             secret = None if where.password is None else where.password.reveal()
             given: dict[str, Any] = {"token": secret} if where.user is None else {"user": where.user.reveal(), "password": secret}
             if where.scheme == "nats+tls":
-                given["tls"] = ssl.create_default_context(cafile=where.options["ca"])
-                if where.options["insecure"]:
-                    given["tls"].check_hostname, given["tls"].verify_mode = False, ssl.CERT_NONE
-                    notices.say(
-                        f"insecure-{where.where}",
-                        f"{where.where}: the certificate of the other side is not checked (insecure=true)",
-                    )
+                given |= {"tls": self._trusted.context(), "tls_hostname": self._trusted.named(where.host)}
             client = Client()
             self._refused = False
             try:
@@ -164,6 +159,8 @@ class NatsSink:
         self._refused = self._refused or _is_refusal(problem)
 
     def _result(self, problem: BaseException) -> Result:
+        if isinstance(problem, trust.NotReadable):
+            return retry(reason=str(problem), credentials=True)
         name = type(problem).__name__
         if self._refused or _is_refusal(problem):
             return retry(reason="it does not let us in", credentials=True)

@@ -65,6 +65,8 @@ class PostgresSink:
         "create": Option(flag, False, "make the table where it is missing; its user must be allowed to"),  # noqa: FBT003 - a default
         "sslmode": Option(choice(*_MODES), "prefer", "libpq's own: how far the connection is encrypted and the server proven"),
         "sslrootcert": Option(text, None, "libpq's own: the file with the authority's certificate"),
+        "sslcert": Option(text, None, "libpq's own: the file with a certificate of our own"),
+        "sslkey": Option(text, None, "libpq's own: the file with its key"),
     }
     caps = Caps(items=2_000, size=4_000_000)
 
@@ -162,6 +164,7 @@ class PostgresSink:
             "user": None if where.user is None else where.user.reveal(),
             "password": None if where.password is None else where.password.reveal(),
             "sslmode": options["sslmode"], "sslrootcert": options["sslrootcert"],
+            "sslcert": options["sslcert"], "sslkey": options["sslkey"],
         }  # fmt: skip
         connection = _bounded().connect(
             **{name: value for name, value in given.items() if value is not None}, autocommit=True,

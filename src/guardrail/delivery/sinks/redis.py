@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from guardrail import clock, notices
+from guardrail import clock
+from guardrail.delivery import trust
 from guardrail.delivery.address import Address, Option, count
 from guardrail.delivery.answers import why
 from guardrail.delivery.plain import kind, parsed
 from guardrail.delivery.sink import Caps, Item, Result, ok, retry
 from guardrail.errors import ConfigError
-from guardrail.settings.values import text
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _DATABASE: Final = re.compile(r"/?|/[0-9]{1,5}/?")
@@ -71,7 +71,7 @@ class RedisSink:
             _key, "guardrail", "the stream's key; what is in it is noted in keys that begin with `{<key>}:delivered:`"
         ),
         "maxlen": Option(count(10**12), None, "about how many entries the stream keeps; all of them if not given"),
-        "ca": Option(text, None, "the file with the certificate of the server's authority"),
+        **trust.FILES,
     }
     caps = Caps(items=500, size=4_000_000)
 
@@ -85,6 +85,7 @@ class RedisSink:
                 hint="write rediss://, or add insecure=true where the network is yours",
             )
         self._address = address
+        self._trusted = trust.Trust.of(address)
         self._stream: str = address.options["stream"]
         self._client: Any = None
         self._script: Any = None
@@ -145,12 +146,10 @@ class RedisSink:
             insecure = where.options["insecure"]
             tls: dict[str, Any] = {
                 "ssl": True, "ssl_cert_reqs": "none" if insecure else "required", "ssl_check_hostname": not insecure,
-                "ssl_ca_certs": where.options["ca"],
+                "ssl_ca_certs": self._trusted.ca, "ssl_certfile": self._trusted.cert, "ssl_keyfile": self._trusted.key or self._trusted.cert,
             }  # fmt: skip
-            if insecure and where.scheme == "rediss":
-                notices.say(
-                    f"insecure-{where.where}", f"{where.where}: the certificate of the other side is not checked (insecure=true)"
-                )
+            if where.scheme == "rediss":
+                self._trusted.tell()
             self._client = redis.Redis(
                 host=where.host, port=where.port or 6379, db=int(where.path.strip("/") or 0),
                 username=None if where.user is None else where.user.reveal(),

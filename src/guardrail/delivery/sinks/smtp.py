@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
-from guardrail import clock, notices
-from guardrail.delivery import digest, http
+from guardrail import clock
+from guardrail.delivery import digest, trust
 from guardrail.delivery.address import COMMON, Address, Option
 from guardrail.delivery.answers import why
 from guardrail.delivery.sink import Caps, Item, Result, ok, reject, retry
@@ -63,7 +63,7 @@ class SmtpSink:
         "to": Option(_mailboxes, (), "who gets the mails, joined by commas"),
         "from": Option(_mailbox, None, "who sends them"),
         "subject": Option(text, None, "what stands before what the mail counts"),
-        "ca": http.options()["ca"],
+        **trust.OPTIONS,
         "batch": COMMON["batch"]._replace(default=200),
         "linger": COMMON["linger"]._replace(default=60.0),
     }
@@ -78,6 +78,7 @@ class SmtpSink:
         if (address.user is None) != (address.password is None):
             raise ConfigError(f"{address.where} gives only one of user and password", hint="give both, or none")
         self._address = address
+        self._trusted = trust.Trust.of(address)
         self._tls = address.scheme == "smtps"
         self._plain = not self._tls and address.host in _LOOPBACK
 
@@ -131,7 +132,7 @@ class SmtpSink:
             return retry(reason=f"it takes no mails now ({problem.smtp_code})")
         except smtplib.SMTPNotSupportedError:
             return retry(reason="it offers no encryption, or no login: write smtps://, or insecure=true", credentials=True)
-        except _Refused as problem:
+        except (_Refused, trust.NotReadable) as problem:
             return retry(reason=str(problem), credentials=True)
         except (smtplib.SMTPServerDisconnected, ConnectionResetError, BrokenPipeError):
             return retry(reason="the connection broke")
@@ -148,8 +149,11 @@ class SmtpSink:
         where, deadline = self._address, Deadline()
         deadline.begin(where.timeout)
         login = self._login()
-        context = self._trust()
-        server = _Bounded(where.host, where.port or (465 if self._tls else 587), deadline, context if self._tls else None)
+        context = self._trusted.context()
+        server = _Bounded(
+            where.host, where.port or (465 if self._tls else 587), deadline, context if self._tls else None,
+            self._trusted.named(where.host),
+        )  # fmt: skip
         try:
             if not self._tls:
                 server.ehlo_or_helo_if_needed()
@@ -169,17 +173,6 @@ class SmtpSink:
         if self._address.user is None or self._address.password is None:
             return None
         return _ascii(self._address.user), _ascii(self._address.password)
-
-    def _trust(self) -> ssl.SSLContext:
-        where, options = self._address.where, self._address.options
-        try:
-            context = ssl.create_default_context(cafile=options["ca"])
-        except OSError:
-            raise _Refused("the certificates that ca names cannot be read") from None
-        if options["insecure"]:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            notices.say(f"insecure-{where}", f"{where}: the certificate of the other side is not checked (insecure=true)")
-        return context
 
 
 class _Refused(Exception):
@@ -216,13 +209,15 @@ class _Bounded(smtplib.SMTP):
         port: There.
         deadline: Of the whole conversation.
         context: For TLS from the start; None to begin in plain text.
+        name: The name that the server's certificate must be for.
     """
 
-    def __init__(self, host: str, port: int, deadline: Deadline, context: ssl.SSLContext | None) -> None:
-        self._deadline, self._context = deadline, context
+    def __init__(self, host: str, port: int, deadline: Deadline, context: ssl.SSLContext | None, name: str) -> None:
+        self._deadline, self._context, self._name = deadline, context, name
         own = socket.gethostname()
         # By itself, smtplib would look our own name up, which may take long; its own stopgap is the address.
         super().__init__(host, port, local_hostname=own if "." in own and own.isascii() else "[127.0.0.1]")
+        self._host = name  # which STARTTLS has the certificate checked for
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # noqa: ARG002 - the deadline is what counts
         plain = socket.create_connection((host, port), self._deadline.left())
@@ -230,7 +225,7 @@ class _Bounded(smtplib.SMTP):
             return plain
         try:
             plain.settimeout(self._deadline.left())
-            return self._context.wrap_socket(plain, server_hostname=host)
+            return self._context.wrap_socket(plain, server_hostname=self._name)
         except BaseException:
             plain.close()
             raise

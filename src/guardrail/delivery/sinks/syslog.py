@@ -8,13 +8,16 @@ import re
 import select
 import socket
 import ssl
+import struct
+import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import orjson
 
-from guardrail import clock, notices
-from guardrail.delivery import http
+from guardrail import clock
+from guardrail.delivery import trust
 from guardrail.delivery.address import Address, Option
 from guardrail.delivery.answers import why
 from guardrail.delivery.plain import guard, kind, micros, parsed, severity, word
@@ -34,9 +37,10 @@ _HOST: Final = re.compile(r"[!-~]{1,255}")
 _STAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 _GRACE: Final = 1.0  # seconds that a server has for its word after the handshake
 _LISTENED: Final = 0.05  # seconds after a batch: a connection that it broke says so a round trip later
+_SURE: Final = 5.0  # seconds after which a connection that still stands has not lost what was written
+_KEPT: Final = 4_000_000  # bytes that are kept to be written again; the last batch always is
 _PIECE: Final = 65_536
 _CHATTER: Final = 16  # blocks that a server may say unasked
-_FILE: Final = http.options()["ca"]
 
 
 def _app(word_: str, where: str) -> str:
@@ -48,7 +52,8 @@ def _app(word_: str, where: str) -> str:
 class SyslogSink:
     """The sink of `syslog+tls://host:6514`.
 
-    Syslog acknowledges nothing: a record counts as arrived when the connection took it and was not closed by the other side.
+    Syslog acknowledges nothing: a record counts as arrived when the other side's TCP has acknowledged it and nobody hung up. What was
+    written last is kept, and written again, with the same ids, where the connection turns out to have been closed behind it.
 
     Args:
         address: Where, with options.
@@ -59,33 +64,31 @@ class SyslogSink:
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "app": Option(_app, "guardrail", "the name of the application in each message"),
-        "ca": _FILE,
-        "cert": _FILE._replace(doc="a file with a certificate of our own, and its key where `key` names no other"),
-        "key": _FILE._replace(doc="the file with the key of that certificate"),
+        **trust.OPTIONS,
     }
-    caps = Caps(items=500, item_size=60_000)
+    caps = Caps(items=2_000, item_size=60_000)  # few and large: after each batch the server is listened to for a while
 
     def __init__(self, address: Address) -> None:
         host = address.host
         if not host or "," in host or address.path.strip("/") or address.user or address.password:
             raise ConfigError(f"{address.where} does not name one server", hint='write "syslog+tls://host:6514"')
-        if address.options["key"] is not None and address.options["cert"] is None:
-            raise ConfigError(f"{address.where} gives a key without its certificate", hint="add cert=/path/of/the/certificate")
         self._address = address
+        self._trusted = trust.Trust.of(address)
         self._app: str = address.options["app"]
         self._host = socket.gethostname()
         self._socket: ssl.SSLSocket | None = None
+        self._kept: deque[tuple[float, bytes]] = deque()  # when it was written, and what
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
-        """Write a batch; where the connection was closed meanwhile, all of it is sent again: twice is better than never."""
+        """Write a batch, behind what a closed connection may have lost: twice is better than never."""
         if not batch:
             return []
         try:
             self._write(b"".join(frame(item, self._host, self._app) for item in batch))
-        except _NotLetIn as problem:
+        except (_NotLetIn, trust.NotReadable) as problem:
             return [retry(reason=str(problem), credentials=True)] * len(batch)
         except (OSError, UnicodeError) as problem:
-            self.close()
+            self._hang_up()
             return [retry(reason=why(problem))] * len(batch)
         return [ok] * len(batch)
 
@@ -102,7 +105,12 @@ class SyslogSink:
         return "it takes a test record, as far as syslog can tell"
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up; what a living connection took is not written again."""
+        if self._socket is not None and not _closed(self._socket):
+            self._kept.clear()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         found, self._socket = self._socket, None
         if found is not None:
             with contextlib.suppress(OSError):
@@ -114,18 +122,36 @@ class SyslogSink:
         deadline = Deadline()
         deadline.begin(self._address.timeout)
         if self._socket is not None and _closed(self._socket):
-            self.close()
+            self._hang_up()
+        again = self._socket is None and bool(self._kept)
         if self._socket is None:
             self._socket = self._connected(deadline)
-        view = memoryview(content)
+        else:
+            self._forget(clock.now() - _SURE, _KEPT)
+        view = memoryview(b"".join([*(each for _, each in self._kept), content]) if again else content)
         while view:
             self._socket.settimeout(deadline.left())
             view = view[self._socket.send(view[:_PIECE]) :]
         if _closed(self._socket, min(_LISTENED, deadline.left())):
             raise ConnectionResetError
+        while _unacknowledged(self._socket):
+            deadline.left()
+            if _closed(self._socket, _LISTENED):
+                raise ConnectionResetError
+        now = clock.now()
+        if again:
+            self._kept = deque((now, each) for _, each in self._kept)
+        self._kept.append((now, content))
+        self._forget(0.0, _KEPT)
+
+    def _forget(self, before: float, most: int) -> None:
+        """Drop what was written before a moment, and what is more than so many bytes, the oldest first."""
+        size = sum(len(each) for _, each in self._kept)
+        while self._kept and (self._kept[0][0] < before or (size > most and len(self._kept) > 1)):
+            size -= len(self._kept.popleft()[1])
 
     def _connected(self, deadline: Deadline) -> ssl.SSLSocket:
-        context = self._trust()
+        context = self._trusted.context()
         host = self._address.host
         places = socket.getaddrinfo(host, self._address.port or _PORT, type=socket.SOCK_STREAM)
         problem: OSError | None = None
@@ -139,7 +165,7 @@ class SyslogSink:
             try:
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 plain.settimeout(deadline.left())
-                found = context.wrap_socket(plain, server_hostname=host.rstrip("."))
+                found = context.wrap_socket(plain, server_hostname=self._trusted.named(host))
             except BaseException:
                 plain.close()
                 raise
@@ -151,26 +177,9 @@ class SyslogSink:
             return found
         raise problem or OSError("the host has no address")
 
-    def _trust(self) -> ssl.SSLContext:
-        where, options = self._address.where, self._address.options
-        try:
-            context = ssl.create_default_context(cafile=options["ca"])
-        except OSError:
-            raise _NotLetIn("the certificates that ca names cannot be read") from None
-        if options["cert"] is not None:
-            try:
-                # Without a password of ours OpenSSL would ask for one at the terminal, and wait.
-                context.load_cert_chain(options["cert"], options["key"], password=lambda: b"")
-            except OSError:
-                raise _NotLetIn("the certificate that cert names, or its key, cannot be read") from None
-        if options["insecure"]:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            notices.say(f"insecure-{where}", f"{where}: the certificate of the other side is not checked (insecure=true)")
-        return context
-
 
 class _NotLetIn(Exception):
-    """Our certificate is not accepted, or cannot be read."""
+    """Our certificate is not accepted."""
 
 
 def _let_in(connection: ssl.SSLSocket, deadline: Deadline) -> None:
@@ -213,6 +222,16 @@ def _closed(connection: ssl.SSLSocket, wait: float = 0.0) -> bool:
         except OSError:
             return True
     return False
+
+
+def _unacknowledged(connection: ssl.SSLSocket) -> int:
+    """Return how many bytes the other side's TCP has not acknowledged (Linux, SIOCOUTQ); 0 where nobody tells."""
+    if sys.platform != "linux":
+        return 0
+    import fcntl  # noqa: PLC0415 - not everywhere
+    import termios  # noqa: PLC0415 - as above
+
+    return int(struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))[0])
 
 
 def frame(item: Item, host: str, app: str) -> bytes:
