@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from guardrail import notices
+from guardrail.policies.sameness import keeping
 
 ANY: Final = inspect.Parameter.empty
 
@@ -28,7 +29,8 @@ class Check(NamedTuple):
 
     Attributes:
         exact: A class whose direct instances always fit as they are, or None.
-        validate: Validates in lax mode and returns the value to use; raises pydantic's ValidationError.
+        validate: Validates in lax mode and returns the value to use, the very object where it fits already; raises pydantic's
+            ValidationError.
         fits: For an answer: raises ValidationError unless the object itself fits the annotation.
         fields: Every field name in the annotation's schema, the only texts of an error's path that may be shown.
     """
@@ -83,7 +85,8 @@ def check_for(annotation: Any, what: str, guard: str) -> Check | None:
         validate = _with_dtype(validate, dtype)
     fields: set[str] = set()
     _field_names(schema, fields)
-    return Check(None if dtype is not None else _exact(schema), validate, _as_it_is(validate), frozenset(fields))
+    exact = None if dtype is not None else _exact(schema)
+    return Check(exact, keeping(validate), _as_it_is(validate), frozenset(fields))
 
 
 def _exact(schema: Any) -> type | None:
