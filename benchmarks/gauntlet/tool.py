@@ -16,8 +16,7 @@ class Tool:
     """One tool. A subclass fills in what its documentation claims, and nothing else.
 
     Words for `claims`. Kinds of function: `sync`, `async`, `generator`, `async-generator`, `method`, `callable` (objects and
-    partials). What it does: `wrap` (may stand above any function), `ship` (cloudpickle), `cache`, `content-keys` (arrays and
-    frames as arguments), `copies` (cached objects are safe from callers), `flight`, `timeout`, `retry`, `deadline` (one limit
+    partials). What it does: `wrap` (may stand above any function), `ship` (cloudpickle), `cache`, `flight`, `timeout`, `retry`, `deadline` (one limit
     for all attempts), `breaker`, `slow-calls`, `validate`, `check` (a rule that must be asked before each call), `audit`,
     `durable` (kept when the process is killed), `tamper` (a change is found), `mask` (a secret argument is kept out of what it
     writes), `mask-errors` (what an error quotes, too), `records` (writes about calls at all).

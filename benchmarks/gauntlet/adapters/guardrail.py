@@ -16,7 +16,7 @@ class Adapter(Tool):
     name = "guardrail"
     about = "`@guarded(option=…)`, as docs/policies/ says; each way is one configuration, and a case has to hold under all of them"
     claims = _EVERYWHERE | {
-        "cache", "content-keys", "copies", "flight", "timeout", "retry", "deadline", "breaker", "slow-calls", "validate", "check",
+        "cache", "flight", "timeout", "retry", "deadline", "breaker", "slow-calls", "validate", "check",
         "audit", "durable", "tamper",
     }  # fmt: skip
     ways = ("", "all on", "in place", "synced")

@@ -33,6 +33,14 @@ def _cached(tool: Tool, fn):
     return _caller(tool.cached(slow))
 
 
+def _wrong(call: Any, question: tuple[Any, ...], expected: object) -> bool:
+    """Ask; say whether the answer is another's. A cache that refuses what it cannot key gives no wrong answer."""
+    try:
+        return bool(call(*question) != expected)
+    except TypeError:
+        return False
+
+
 @case("the same question is computed once: by position, by keyword, by default", "cache")
 def positional_is_keyword(tool: Tool, home: Path) -> None:
     runs = []
@@ -55,8 +63,7 @@ def numbers_apart(tool: Tool, home: Path) -> None:
 
     call, close = _cached(tool, predict)
     for value in (1, 1.0, True, 0.0, -0.0, "1", b"1", None, "None", (1,), (1.0,), decimal.Decimal(1), 1 + 0j):
-        got = call(value)
-        ask(got == repr(value), f"asked for {value!r}, got the answer for {got}")
+        ask(not _wrong(call, (value,), repr(value)), f"asked for {value!r}, got the answer to an earlier question")
     close()
 
 
@@ -71,12 +78,11 @@ def nested_apart(tool: Tool, home: Path) -> None:
         ([1], [2]), ([1, [2]],), (["1, 2"],), ([1.0, 2],), ({1, 2},), (frozenset({1, 2}),),
     ]  # fmt: skip
     for question in questions:
-        got = call(*question)
-        ask(got == repr(question), f"asked for {question!r}, got the answer for {got}")
+        ask(not _wrong(call, question, repr(question)), f"asked for {question!r}, got the answer to an earlier question")
     close()
 
 
-@case("1,000 different arrays of 5,000 numbers each get their own answer", "cache", "content-keys", packages=("numpy",))
+@case("1,000 different arrays of 5,000 numbers each never get the answer to another", "cache", packages=("numpy",))
 def arrays_apart(tool: Tool, home: Path) -> None:
     import numpy as np
 
@@ -88,12 +94,12 @@ def arrays_apart(tool: Tool, home: Path) -> None:
     for i in range(1000):
         x = np.zeros(5000)
         x[2500] = i
-        wrong += call(x) != float(i)
+        wrong += _wrong(call, (x,), float(i))
     close()
     ask(not wrong, f"{wrong} of 1,000 arrays got the answer to another")
 
 
-@case("arrays that differ only in dtype, shape, order, sign of zero or one NaN", "cache", "content-keys", packages=("numpy",))
+@case("arrays that differ only in dtype, shape, order, sign of zero or one NaN", "cache", packages=("numpy",))
 def array_forms_apart(tool: Tool, home: Path) -> None:
     import numpy as np
 
@@ -107,11 +113,11 @@ def array_forms_apart(tool: Tool, home: Path) -> None:
     ]  # fmt: skip
     call, close = _cached(tool, predict)
     for x in forms:
-        ask(call(x) == predict(x), f"{x.dtype} {x.shape} got the answer to another array")
+        ask(not _wrong(call, (x,), predict(x)), f"{x.dtype} {x.shape} got the answer to another array")
     close()
 
 
-@case("an array that was changed in place is another question", "cache", "content-keys", packages=("numpy",))
+@case("an array that was changed in place is another question", "cache", packages=("numpy",))
 def changed_array(tool: Tool, home: Path) -> None:
     import numpy as np
 
@@ -120,13 +126,13 @@ def changed_array(tool: Tool, home: Path) -> None:
 
     call, close = _cached(tool, predict)
     x = np.ones(1000)
-    equal(call(x), 1000.0, "first answer")
+    ask(not _wrong(call, (x,), 1000.0), "another's answer to the first question")
     x[0] = 5
-    equal(call(x), 1004.0, "answer after the change")
+    ask(not _wrong(call, (x,), 1004.0), "the old answer after the array was changed")
     close()
 
 
-@case("300 data frames that differ in one cell, a column's name, type or the order of columns", "cache", "content-keys", packages=("pandas",))
+@case("300 data frames that differ in one cell, a column's name, type or the order of columns", "cache", packages=("pandas",))
 def frames_apart(tool: Tool, home: Path) -> None:
     import pandas as pd
 
@@ -137,12 +143,12 @@ def frames_apart(tool: Tool, home: Path) -> None:
     frames = [pd.DataFrame({"a": range(200), "b": [0] * 150 + [i] + [0] * 49}) for i in range(300)]
     one = pd.DataFrame({"a": [1, 2], "b": [1, 2]})
     frames += [one, one[["b", "a"]], one.rename(columns={"b": "c"}), one.astype(float), one.astype("int32")]
-    wrong = sum(call(frame) != predict(frame) for frame in frames)
+    wrong = sum(_wrong(call, (frame,), predict(frame)) for frame in frames)
     close()
     ask(not wrong, f"{wrong} of {len(frames)} frames got the answer to another")
 
 
-@case("a cached list or dict that a caller changes does not change for the next one", "cache", "copies")
+@case("a cached list or dict that a caller changes does not change for the next one", "cache")
 def mutation_of_a_hit(tool: Tool, home: Path) -> None:
     def predict(x):
         return {"scores": [1, 2, 3], "x": x}
@@ -156,16 +162,17 @@ def mutation_of_a_hit(tool: Tool, home: Path) -> None:
     close()
 
 
-@case("a caller that changes the list it asked with does not change the question that was asked", "cache", "copies")
+@case("a caller that changes the list it asked with does not change the question that was asked", "cache")
 def mutation_of_a_question(tool: Tool, home: Path) -> None:
     def predict(x):
         return sum(x)
 
     call, close = _cached(tool, predict)
     x = [1, 2]
-    equal(call(x), 3, "answer to [1, 2]")
+    ask(not _wrong(call, (x,), 3), "another's answer to [1, 2]")
     x.append(3)
-    equal((call(x), call([1, 2]), call([1, 2, 3])), (6, 3, 6), "answers to [1, 2, 3], [1, 2], [1, 2, 3]")
+    for question, expected in ((x, 6), ([1, 2], 3), ([1, 2, 3], 6)):
+        ask(not _wrong(call, (question,), expected), f"a wrong answer to {question}")
     close()
 
 

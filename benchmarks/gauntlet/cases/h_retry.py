@@ -107,13 +107,13 @@ def hung_attempt(tool: Tool, home: Path) -> None:
 
 
 def _total(tool: Tool, attempt: float, wait: float) -> None:
-    limit = 1.0
+    limit, sync = 1.0, tool.offers(tool.way, frozenset({"deadline", "sync"}))
 
     def work(x):
         time.sleep(attempt)
         raise ConnectionError("down")
 
-    if "sync" not in tool.claimed(tool.way):
+    if not sync:
 
         async def work(x):
             await asyncio.sleep(attempt)
@@ -136,7 +136,7 @@ def nested_retries(tool: Tool, home: Path) -> None:
         time.sleep(0.4)
         raise ConnectionError("down")
 
-    if "sync" not in tool.claimed(tool.way):
+    if not tool.offers(tool.way, frozenset({"deadline", "sync"})):
 
         async def work(x):
             await asyncio.sleep(0.4)
