@@ -1,7 +1,7 @@
 """What runs in the child process: one case with one tool; how it ended goes to a file.
 
-    python -m benchmarks.gauntlet.child ADAPTER WAY CASE HOME
-    python -m benchmarks.gauntlet.child --victim ADAPTER WAY HOME     calls until it is killed
+python -m benchmarks.gauntlet.child ADAPTER WAY CASE HOME
+python -m benchmarks.gauntlet.child --victim ADAPTER WAY HOME     calls until it is killed
 """
 
 from __future__ import annotations

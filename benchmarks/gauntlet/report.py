@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import platform
 from collections import Counter
@@ -70,7 +70,7 @@ def page(tools: list[type[Tool]], cases: list[Case], places: dict[str, Environme
 
 def _where() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    today = datetime.datetime.now(datetime.UTC).date()
+    today = dt.datetime.now(dt.UTC).date()
     return (
         f"## This run\n\n{today}, Python {platform.python_version()} ({platform.python_implementation()}), {platform.system()} "
         f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB of memory.\n"
@@ -83,7 +83,9 @@ def _tools(tools: list[type[Tool]], places: dict[str, Environment], endings: lis
     for tool in tools:
         place = places[tool.name]
         count = Counter(each.result for each in endings if each.tool == tool.name)
-        main = [name for name in place.versions if any(each.startswith(name) for each in tool.requirements)] or list(place.versions)[:1]
+        main = [name for name in place.versions if any(each.startswith(name) for each in tool.requirements)] or list(
+            place.versions
+        )[:1]
         version = place.versions[main[0]] if main else ("" if place.python else run.NOT_INSTALLED)
         lines.append(f"| {tool.name} | {version} | {' | '.join(str(count[word]) for word in words)} | {tool.about} |")
     return "\n".join([*lines, ""])
@@ -109,7 +111,11 @@ def _reasons(tools: list[type[Tool]], cases: list[Case], found: dict[tuple[str, 
         missing = {each.cause for each in said if each.result == run.NOT_INSTALLED}
         if missing:
             lines += [f"**{tool.name}** was not installed: {_cell(next(iter(missing)))}", ""]
-        notes = [f"- `{each.case}` {each.result}: {_cell(each.cause)}" for each in said if each.cause and each.result != run.NOT_INSTALLED]
+        notes = [
+            f"- `{each.case}` {each.result}: {_cell(each.cause)}"
+            for each in said
+            if each.cause and each.result != run.NOT_INSTALLED
+        ]
         if notes:
             lines += [f"**{tool.name}**", "", *notes, ""]
     return "\n".join(lines) if len(lines) > 2 else ""

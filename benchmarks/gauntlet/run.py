@@ -98,7 +98,14 @@ def once(tool: type[Tool], name: str, way: str, case: Case, python: str) -> Endi
 def _environment(home: Path, tool: type[Tool]) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GUARDRAIL_", "OTEL_", "PYTEST_", "COV_"))}
     path = [str(ROOT), *([str(ROOT / "src")] if tool.name == "guardrail" else []), *tool.path]
-    return {**kept, "PYTHONPATH": os.pathsep.join(path), "HOME": str(home), "PYTHONUNBUFFERED": "1", "TMPDIR": str(home), **tool.environment}
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(path),
+        "HOME": str(home),
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(home),
+        **tool.environment,
+    }
 
 
 def _watch(child: subprocess.Popen[bytes], tool: str, case: Case, folder: Path) -> Ending:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+import io
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple, Never, NoReturn, TextIO
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from pydantic import AfterValidator, BaseModel
@@ -16,7 +18,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one before Pyt
 
 from guardrail import guarded
 
-Point = namedtuple("Point", "x y")
+Point = namedtuple("Point", "x y")  # noqa: PYI024 - without annotations, as older code has them
 
 
 class Place(NamedTuple):
@@ -69,6 +71,15 @@ class Row(TypedDict):
         (datetime, pd.Timestamp("2026-01-01T00:00:00.000000001")),
         (Row, {"income": 1.5}),
         (list[int] | None, [1]),
+        (Iterable[int], [1, 2]),
+        (Iterator[int], iter([1, 2])),
+        (Generator[int, None, None], (each for each in [1])),
+        (dict[str, Iterable[int]], {"a": [1]}),
+        (complex, 3.0),
+        (npt.ArrayLike, 3.0),
+        (npt.ArrayLike, [1.0, 2.0]),
+        (IO[str], io.StringIO("a")),
+        (TextIO | None, io.StringIO("a")),
     ],
 )
 def test_what_fits_is_handed_on_itself(kind, value):
@@ -155,3 +166,35 @@ def test_a_value_that_calls_itself_equal_is_not_believed():
         return str.__str__(action)
 
     assert act(Sly("export")) == "nothing"
+
+
+def test_an_iterable_can_be_gone_through_as_often_as_before():
+    """A list that is annotated as an iterable stays a list inside: it has a length, and a second time gives the same."""
+
+    @guarded
+    def mean(numbers: Iterable[float]) -> float:
+        return sum(numbers) / len(list(numbers))
+
+    assert mean([1.0, 2.0, 6.0]) == 3.0
+
+
+@pytest.mark.parametrize("kind", [NoReturn, Never])
+def test_a_function_that_never_returns_is_no_reason_to_warn(kind):
+    """What it raises is what the caller gets."""
+
+    def fail() -> Any:
+        raise KeyError("k")
+
+    fail.__annotations__["return"] = kind
+    with pytest.raises(KeyError):
+        guarded(fail)()
+
+
+def test_an_answer_that_is_a_range_is_a_sequence():
+    """A range is what `Sequence[int]` promises, and a list is not asked for."""
+
+    @guarded
+    def pages(count: int) -> Sequence[int]:
+        return range(count)
+
+    assert pages(3) == range(3)

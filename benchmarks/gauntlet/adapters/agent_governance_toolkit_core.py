@@ -36,7 +36,8 @@ class Adapter(Tool):
 
     def checked(self, fn: Function, parameter: str, allowed: Sequence[str]) -> Any:
         rules = "".join(
-            f"  - name: allow-{each}\n    condition: \"action.type == '{each}'\"\n    action: allow\n    priority: 10\n" for each in allowed
+            f"  - name: allow-{each}\n    condition: \"action.type == '{each}'\"\n    action: allow\n    priority: 10\n"
+            for each in allowed
         )
         head = "apiVersion: governance.toolkit/v1\nname: closed\ndefault_action: deny\nrules:\n"
         return self.govern(fn, policy=head + rules)
@@ -51,7 +52,13 @@ class Adapter(Tool):
             except Exception:
                 log.log(event_type="tool_invocation", agent_did="did:agent:one", action=fn.__name__, outcome="error")
                 raise
-            log.log(event_type="tool_invocation", agent_did="did:agent:one", action=fn.__name__, outcome="success", data={"value": value})
+            log.log(
+                event_type="tool_invocation",
+                agent_did="did:agent:one",
+                action=fn.__name__,
+                outcome="success",
+                data={"value": value},
+            )
             return value
 
         return recorded

@@ -38,7 +38,9 @@ class Adapter(Tool):
         return self._made(fn, config=self.types.GuardConfig(retry=self.types.RetryConfig(max_retries=attempts - 1, **how)))
 
     def broken(self, fn: Function, failures: int, open_for: float, slow_after: float | None = None) -> Any:
-        return self._made(fn, circuit_breaker=self.types.CircuitBreakerConfig(failure_threshold=failures, recovery_timeout=open_for))
+        return self._made(
+            fn, circuit_breaker=self.types.CircuitBreakerConfig(failure_threshold=failures, recovery_timeout=open_for)
+        )
 
     def is_open(self, error: BaseException) -> bool:
         return isinstance(error, self.types.CircuitOpenError)

@@ -25,6 +25,8 @@ class Adapter(Tool):
 
     def cached(self, fn: Function) -> Any:
         if next(iter(inspect.signature(fn).parameters), None) == "self":
-            return self.module.cachedmethod(lambda self: self.__dict__.setdefault("_answers", {}), key=self.keys.typedmethodkey)(fn)
+            return self.module.cachedmethod(lambda self: self.__dict__.setdefault("_answers", {}), key=self.keys.typedmethodkey)(
+                fn
+            )
         answers = self.module.TTLCache(maxsize=10_000, ttl=60)
         return self.module.cached(answers, key=self.keys.typedkey, condition=threading.Condition())(fn)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gauntlet.tool import Function, Tool, damaged
 
-_TYPES = {"float": "number", "int": "int", "str": "str"}
+_TYPES: dict[str, type] = {"float": numbers.Real, "int": int, "str": str}
+
+
+def _is_a(kind: type) -> Any:
+    """Return a rule of one's own: the schema's `type` lets None through, and `required` cannot be met by name and by position."""
+    return lambda value: isinstance(value, kind)
 
 
 class Adapter(Tool):
@@ -59,11 +65,11 @@ class Adapter(Tool):
 
     def _both(self, fn: Function, rules: dict[str, Any]) -> dict[Any, Any]:
         """Return rules by name for keywords and by number for positions, since its schema knows these two."""
-        places = [name for name in inspect.signature(fn).parameters if name != "self"]
+        places = list(inspect.signature(fn).parameters)
         return {**rules, **{places.index(name): rule for name, rule in rules.items()}}
 
     def validated(self, fn: Function) -> Any:
-        rules = {name: {"type": _TYPES[kind]} for name, kind in fn.__annotations__.items() if name != "return"}
+        rules = {name: _is_a(_TYPES[kind]) for name, kind in fn.__annotations__.items() if name != "return"}
         return self.use(validate={"input": self._both(fn, rules)})(fn)
 
     def checked(self, fn: Function, parameter: str, allowed: Sequence[str]) -> Any:

@@ -11,7 +11,7 @@ from benchmarks.gauntlet.tool import Function, Tool
 class Adapter(Tool):
     name = "cashews"
     requirements = ("cashews==7.6.0",)
-    about = "`@cache(ttl=\"1m\")` with `cache.setup(\"mem://\")`, `lock=True` against stampedes, `@cache.circuit_breaker(...)`; async only"
+    about = '`@cache(ttl="1m")` with `cache.setup("mem://")`, `lock=True` against stampedes, `@cache.circuit_breaker(...)`; async only'
     claims = frozenset({"async", "method", "cache", "flight", "breaker"})
 
     def start(self, home: Path) -> None:

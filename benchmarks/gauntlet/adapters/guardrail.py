@@ -9,12 +9,16 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from benchmarks.gauntlet.tool import Function, Tool
 
-_EVERYWHERE = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "callable", "ship", "mask", "mask-errors"})
+_EVERYWHERE = frozenset(
+    {"wrap", "sync", "async", "generator", "async-generator", "method", "callable", "ship", "mask", "mask-errors"}
+)
 
 
 class Adapter(Tool):
     name = "guardrail"
-    about = "`@guarded(option=…)`, as docs/policies/ says; each way is one configuration, and a case has to hold under all of them"
+    about = (
+        "`@guarded(option=…)`, as docs/policies/ says; each way is one configuration, and a case has to hold under all of them"
+    )
     claims = _EVERYWHERE | {
         "cache", "flight", "timeout", "retry", "deadline", "breaker", "slow-calls", "validate", "check",
         "audit", "durable", "tamper",

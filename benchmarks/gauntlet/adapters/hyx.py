@@ -1,7 +1,8 @@
-"""hyx: `@retry`, `@timeout`, `@consecutive_breaker`; for async functions."""
+"""hyx: `@retry`, `timeout`, `@consecutive_breaker`; for async functions."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from benchmarks.gauntlet.tool import Function, Tool
 class Adapter(Tool):
     name = "hyx"
     requirements = ("hyx==0.0.2",)
-    about = "`@retry(on=…)`, `@timeout(s)` (also around `@retry`), `@consecutive_breaker(...)`; async only"
+    about = "`@retry(on=…)`, `async with timeout(s)` (also around `@retry`), `@consecutive_breaker(...)`; async only"
     claims = frozenset({"wrap", "async", "method", "timeout", "retry", "deadline", "breaker"})
 
     def start(self, home: Path) -> None:
@@ -29,13 +30,20 @@ class Adapter(Tool):
         return self.retry(on=ConnectionError, attempts=2)(fn)
 
     def timed(self, fn: Function, seconds: float) -> Any:
-        return self.timeout(seconds)(fn)
+        @functools.wraps(fn)
+        async def limited(*args: Any, **kwargs: Any) -> Any:
+            async with self.timeout(
+                seconds
+            ):  # one for each call: as a decorator it wants a running loop, and is shared by all calls
+                return await fn(*args, **kwargs)
+
+        return limited
 
     def retried(self, fn: Function, attempts: int, on: type[Exception], wait: float = 0.01) -> Any:
         return self.retry(on=on, attempts=attempts, backoff=wait)(fn)
 
     def within(self, fn: Function, attempts: int, on: type[Exception], wait: float, seconds: float) -> Any:
-        return self.timeout(seconds)(self.retry(on=on, attempts=attempts, backoff=wait)(fn))
+        return self.timed(self.retry(on=on, attempts=attempts, backoff=wait)(fn), seconds)
 
     def broken(self, fn: Function, failures: int, open_for: float, slow_after: float | None = None) -> Any:
         return self.breaker(failure_threshold=failures, recovery_time_secs=open_for, recovery_threshold=1)(fn)

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.gauntlet.case import ask, case, equal, raised
 from benchmarks.gauntlet.tool import Tool
 
-Point = namedtuple("Point", "x y")
+Point = namedtuple("Point", "x y")  # noqa: PYI024 - without annotations, as older code has them
 
 
 class Colour(enum.IntEnum):
@@ -36,7 +36,23 @@ def same_value(tool: Tool, home: Path) -> None:
         return value
 
     wrapped = tool.wrap(give)
-    for value in (None, 0, False, "", b"", float("nan"), [], {}, (), object(), int, ValueError("x"), lambda: 1, NotImplemented, ...):
+    for value in (
+        None,
+        0,
+        False,
+        "",
+        b"",
+        float("nan"),
+        [],
+        {},
+        (),
+        object(),
+        int,
+        ValueError("x"),
+        lambda: 1,
+        NotImplemented,
+        ...,
+    ):
         ask(wrapped(value) is value, f"another object than the function returned, for a {type(value).__name__}")
 
 
@@ -148,7 +164,7 @@ def signatures(tool: Tool, home: Path) -> None:
 
 @case("parameters that are called like a wrapper's own: fn, func, args, kwargs, self, name, key, timeout", "wrap", "sync")
 def parameter_names(tool: Tool, home: Path) -> None:
-    def clash(fn, func, args, kwargs, self, name, key, timeout, call, guard=None, wrapped=None, function=None):
+    def clash(fn, func, args, kwargs, self, name, key, timeout, call, guard=None, wrapped=None, function=None):  # noqa: PLR0917
         return [fn, func, args, kwargs, self, name, key, timeout, call, guard, wrapped, function]
 
     given = dict(fn=1, func=2, args=3, kwargs=4, self=5, name=6, key=7, timeout=8, call=9, guard=10, wrapped=11, function=12)

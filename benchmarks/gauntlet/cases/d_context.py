@@ -99,7 +99,13 @@ print("arrived")
 """
 
 
-@case("cloudpickle to another process, before and after calls; a bound method too", "wrap", "sync", "ship", packages=("cloudpickle",))
+@case(
+    "cloudpickle to another process, before and after calls; a bound method too",
+    "wrap",
+    "sync",
+    "ship",
+    packages=("cloudpickle",),
+)
 def cloudpickled(tool: Tool, home: Path) -> None:
     import cloudpickle
 

@@ -67,7 +67,9 @@ def numbers_apart(tool: Tool, home: Path) -> None:
     close()
 
 
-@case("nested values are told apart: [1, 2] and [[1], 2], {'a': 1} and {'a': True}, (1, 2) and [1, 2], 'a b' and 'a', 'b'", "cache")
+@case(
+    "nested values are told apart: [1, 2] and [[1], 2], {'a': 1} and {'a': True}, (1, 2) and [1, 2], 'a b' and 'a', 'b'", "cache"
+)
 def nested_apart(tool: Tool, home: Path) -> None:
     def predict(*values):
         return repr(values)

@@ -61,7 +61,7 @@ def _cancel(tool: Tool, which: int) -> None:
             tasks.append(asyncio.ensure_future(call(1)))
             await asyncio.sleep(0.05)
         tasks[which].cancel()
-        done, waiting = await asyncio.wait(tasks, timeout=10)
+        _, waiting = await asyncio.wait(tasks, timeout=10)
         ask(not waiting, f"{len(waiting)} of three calls still wait after 10 s")
         ask(tasks[which].cancelled(), "the one that was cancelled does not count as cancelled")
         for i, task in enumerate(tasks):

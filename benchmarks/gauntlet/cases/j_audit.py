@@ -60,7 +60,12 @@ def failures_recorded(tool: Tool, home: Path) -> None:
     equal(tool.recorded(), 10, "records")
 
 
-@case("kill -9 in the middle: every call that was answered is recorded, and the verification finds nothing", "audit", "durable", limit=60)
+@case(
+    "kill -9 in the middle: every call that was answered is recorded, and the verification finds nothing",
+    "audit",
+    "durable",
+    limit=60,
+)
 def killed(tool: Tool, home: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gauntlet.child", "--victim", tool.name, tool.way, str(home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=dict(os.environ), cwd=home) as victim:

@@ -22,7 +22,7 @@ def _search(home: Path, texts: list[str]) -> None:
     raw = SECRET.encode()
     wanted = [raw, base64.b64encode(raw)[:-4], raw.hex().encode()]
     for file in sorted(home.rglob("*")):
-        if not file.is_file() or file.name == "stdout.txt" and not file.stat().st_size:
+        if not file.is_file():
             continue
         data = file.read_bytes()
         if file.suffix == ".gz":
@@ -38,7 +38,12 @@ def _texts(error: BaseException | None) -> list[str]:
     """Return what a program would log of an error, notes and causes included."""
     texts = []
     while error is not None:
-        texts += [str(error), repr(error), "".join(traceback.format_exception_only(error)), *map(str, getattr(error, "__notes__", ()))]
+        texts += [
+            str(error),
+            repr(error),
+            "".join(traceback.format_exception_only(error)),
+            *map(str, getattr(error, "__notes__", ())),
+        ]
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return texts
 
@@ -92,7 +97,9 @@ def secret_of_failed_calls(tool: Tool, home: Path) -> None:
     _search(home, _texts(error))
 
 
-@case("an error of the function that quotes the secret reaches the caller as it is, and is written nowhere", "mask-errors", "sync")
+@case(
+    "an error of the function that quotes the secret reaches the caller as it is, and is written nowhere", "mask-errors", "sync"
+)
 def secret_in_an_error(tool: Tool, home: Path) -> None:
     def login(user: str, password: str) -> str:
         raise PermissionError(f"wrong password: {password}")

@@ -18,7 +18,7 @@ _ORDERED: Final = (list, tuple, deque)
 def keeping(validate: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return the same check, which hands back the value itself wherever validation changed nothing about it.
 
-    A validator builds lists, mappings and sets anew, and makes the plain type of a subclass. The function would get a
+    A validator builds lists, mappings and sets anew, makes the plain type of a subclass, and an iterator of any iterable. The function would get a
     `dict` for a `defaultdict`, a `tuple` for a named tuple, and what it appends to a list would not reach its caller.
     """
 
@@ -34,6 +34,10 @@ def _unchanged(value: Any, valid: Any) -> bool:
     if value is valid:
         return True
     kind = valid.__class__
+    if kind.__name__ == "ValidatorIterator":
+        return True  # pydantic's, for an iterable: once only, without len() or send(), and its errors would quote items
+    if kind is complex and value.__class__ in (int, float):
+        return True  # either is a complex number to a type checker, and an array-like is asked for as one
     if not isinstance(value, kind):
         return False
     if kind in _PLAIN:
@@ -43,7 +47,9 @@ def _unchanged(value: Any, valid: Any) -> bool:
     if isinstance(valid, _ORDERED):
         return len(value) == len(valid) and _all(value, valid)
     if kind in (set, frozenset):
-        return len(value) == len(valid) and {(each.__class__, each) for each in value} == {(each.__class__, each) for each in valid}
+        return len(value) == len(valid) and {(each.__class__, each) for each in value} == {
+            (each.__class__, each) for each in valid
+        }
     return False
 
 
