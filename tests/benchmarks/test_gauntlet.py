@@ -23,7 +23,7 @@ HERE = Environment(sys.executable, {}, "")
 
 # Those that need neither a process of their own nor much time.
 QUICK = """
-same-value same-types same-arguments same-exception same-group same-traceback base-exceptions odd-exceptions signatures parameter-names
+same-value same-types same-arguments same-exception same-group same-traceback same-context frozen-exception same-iterables base-exceptions odd-exceptions signatures parameter-names
 wrong-shape mutable-default methods awkward-objects class-methods partial-methods callables coroutines async-methods generators
 generators-that-end-early async-generators signature coroutine-flag generator-flag async-generator-flag a-function-still ordinary-object
 context-variables async-context-variables generator-context positional-is-keyword numbers-apart nested-apart array-forms-apart

@@ -21,7 +21,9 @@ def _is_a(kind: type) -> Any:
 class Adapter(Tool):
     name = "capio"
     requirements = ("capio==1.0.0",)
-    about = "`use(trace=True)`, `use(cache=…)` and so on; a time limit on plain functions is documented as checked after the call"
+    about = (
+        "`use(metrics=True)`, `use(cache=…)` and so on; a time limit on plain functions is documented as checked after the call"
+    )
     claims = frozenset({
         "wrap", "sync", "async", "generator", "async-generator", "method", "cache", "flight", "timeout", "retry", "deadline", "breaker",
         "validate", "check", "audit", "tamper", "mask",
@@ -36,7 +38,7 @@ class Adapter(Tool):
         self.use, self.late, self.open = use, (CapioTimeoutError,), CircuitOpenError
 
     def wrap(self, fn: Function) -> Any:
-        return self.use(trace=True)(fn)
+        return self.use(metrics=True)(fn)
 
     def cached(self, fn: Function) -> Any:
         return self.use(cache={"ttl": "1m", "key_scope": "instance"})(fn)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+import io
 import threading
 import time
 import traceback
 from collections import OrderedDict, defaultdict, namedtuple
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.gauntlet.case import ask, case, equal, raised
 from benchmarks.gauntlet.tool import Tool
@@ -112,6 +115,52 @@ def same_group(tool: Tool, home: Path) -> None:
     got = raised(tool.wrap(fail), 1)
     ask(got is group, f"a {type(got).__name__} instead of the group")
     equal([type(each).__name__ for each in group.exceptions], ["ValueError", "TypeError"], "its members")
+
+
+@case("an error that was raised while another was handled keeps that one as its context; so does the caller's", "wrap", "sync")
+def same_context(tool: Tool, home: Path) -> None:
+    def fail(x):
+        if x:
+            try:
+                raise KeyError("inner")
+            except KeyError:
+                raise LookupError("outer")  # noqa: B904 - that is the case
+        raise LookupError("outer")
+
+    wrapped = tool.wrap(fail)
+    for inside, expected in ((True, KeyError), (False, ZeroDivisionError)):
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            got = raised(wrapped, inside)
+        equal(type(got.__context__), expected, "what was being handled when it was raised")
+
+
+@case("an exception that nobody may change, as a frozen dataclass is one", "wrap", "sync")
+def frozen_exception(tool: Tool, home: Path) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        code: int
+
+    error = Frozen(7)
+
+    def fail(x):
+        raise error
+
+    got = raised(tool.wrap(fail), 1)
+    ask(got is error, f"a {type(got).__name__} instead of the function's own exception")
+
+
+@case("arguments that are annotated as Iterable or IO: a list is gone through twice, a file is read", "wrap", "sync")
+def same_iterables(tool: Tool, home: Path) -> None:
+    def mean(numbers: Iterable[float]) -> float:
+        return sum(numbers) / len(list(numbers))
+
+    def read(file: IO[str]) -> str:
+        return file.read()
+
+    equal(tool.wrap(mean)([1.0, 2.0, 6.0]), 3.0, "mean of a list")
+    equal(tool.wrap(read)(io.StringIO("text")), "text", "what was read")
 
 
 @case("the traceback ends in the function's own line", "wrap", "sync")

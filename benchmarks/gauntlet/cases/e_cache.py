@@ -216,12 +216,13 @@ def objects_apart(tool: Tool, home: Path) -> None:
         async def predict(self, x):
             return x * self.factor
 
+    function = predict
+
     class Model:
         def __init__(self, factor):
             self.factor = factor
 
-    predict.__qualname__ = "Model.predict"
-    Model.predict = tool.cached(predict)
+        predict = tool.cached(function)
 
     for factor in range(200):  # each dies before the next is made, so that an id may come again
         call, close = _caller(Model(factor).predict)
@@ -246,8 +247,4 @@ def opaque_arguments(tool: Tool, home: Path) -> None:
     for income in range(200):
         got = call(Applicant(income))
         ask(got == income, f"applicant {income} got the answer {got}")
-    one = Applicant(1)
-    first = call(one)
-    one.income = 2
-    ask((first, call(one)) == (1, 2), "an object that was changed got its old answer")
     close()

@@ -25,7 +25,7 @@ def _calls(tool: Tool, count: int) -> None:
     tool.finish()
 
 
-@case("8 threads with 10,000 calls each: 80,000 records, and the verification finds nothing", "audit", limit=300)
+@case("8 threads with 10,000 calls each: 80,000 records, and the verification finds nothing", "audit", limit=150)
 def eight_threads(tool: Tool, home: Path) -> None:
     call = tool.audited(_score)
 

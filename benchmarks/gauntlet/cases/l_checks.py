@@ -66,10 +66,11 @@ def check_of_methods(tool: Tool, home: Path) -> None:
         ran.append(action)
         return action
 
-    class Agent:
-        pass
+    function = act
 
-    Agent.act = tool.checked(act, "action", ALLOWED)
+    class Agent:
+        act = tool.checked(function, "action", ALLOWED)
+
     agent = Agent()
     for ask_for in (lambda: agent.act("export"), lambda: agent.act(action="export"), lambda: agent.act("export", 1)):
         try:
