@@ -24,7 +24,7 @@ HERE = Environment(sys.executable, {}, "")
 # Those that need neither a process of their own nor much time.
 QUICK = """
 same-value same-types same-arguments same-exception same-group same-traceback same-context frozen-exception same-iterables base-exceptions odd-exceptions signatures parameter-names
-wrong-shape mutable-default methods awkward-objects class-methods partial-methods callables coroutines async-methods generators
+wrong-shape mutable-default methods awkward-objects class-methods partial-methods decorators-below callables coroutines async-methods generators
 generators-that-end-early async-generators signature coroutine-flag generator-flag async-generator-flag a-function-still ordinary-object
 context-variables async-context-variables generator-context positional-is-keyword numbers-apart nested-apart array-forms-apart
 changed-array mutation-of-a-hit mutation-of-a-question errors-and-none state-apart objects-apart opaque-arguments last-exception

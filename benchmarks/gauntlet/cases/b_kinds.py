@@ -126,6 +126,25 @@ def callables(tool: Tool, home: Path) -> None:
     equal(tool.wrap(Model().__call__)(2), 6, "answer of a bound method")
 
 
+@case("another decorator below that hands the function an argument, or adds one, as unittest.mock.patch does", "wrap", "sync")
+def decorators_below(tool: Tool, home: Path) -> None:
+    def with_session(fn):
+        @functools.wraps(fn)
+        def inner(*args, extra=None, **kwargs):
+            return fn("session", *args, **kwargs), extra
+
+        return inner
+
+    @tool.wrap
+    @with_session
+    def predict(session, x):
+        return session, x
+
+    equal(predict(1), (("session", 1), None), "answer by position")
+    equal(predict(x=2, extra=3), (("session", 2), 3), "answer by keyword")
+    equal(predict(1, extra=4), (("session", 1), 4), "answer by both")
+
+
 @case("async functions: the same object, the same exception, not begun before they are awaited", "wrap", "async")
 def coroutines(tool: Tool, home: Path) -> None:
     error, token, begun = LookupError("x"), object(), []
