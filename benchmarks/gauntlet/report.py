@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import platform
 from collections import Counter
@@ -34,6 +33,7 @@ $ python -m benchmarks.gauntlet --only guardrail,tenacity --case slow-attempts
 | did not return | the process was still running when the time for the case was over, and was ended |
 | not offered | the tool's documentation does not claim what the case is about, so it was not run |
 | not installed | the tool could not be installed here; the reason stands below |
+| not run | the case was left out of this run |
 
 Each case runs in a process of its own with an empty folder, each tool in a virtual environment of its own. A case that does not
 end well is run once more, and the second ending counts. Each tool is used as its own documentation says, in the configuration
@@ -60,19 +60,25 @@ def page(tools: list[type[Tool]], cases: list[Case], places: dict[str, Environme
         places: Where each tool ran.
         endings: How each case ended with each tool.
     """
-    found = {(each.tool, each.case): each for each in endings}
-    parts = [HEAD, _where(), _tools(tools, places, endings)]
+    found = {(tool.name, each.name): Ending(tool.name, each.name, _unrun(tool, each)) for tool in tools for each in cases}
+    found |= {(each.tool, each.case): each for each in endings if (each.tool, each.case) in found}
+    parts = [HEAD, _where(list(found.values())), _tools(tools, places, list(found.values()))]
     for group, members in groupby(cases, key=lambda each: each.group):
         parts.append(_table(group, list(members), tools, found))
     parts.append(_reasons(tools, cases, found))
     return "\n".join(part for part in parts if part)
 
 
-def _where() -> str:
+def _unrun(tool: type[Tool], case: Case) -> str:
+    return run.NOT_RUN if any(tool().offers(way, case.needs) for way in tool.ways) else run.NOT_OFFERED
+
+
+def _where(endings: list[Ending]) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    today = dt.datetime.now(dt.UTC).date()
+    days = sorted({each.day for each in endings if each.result not in (run.NOT_OFFERED, run.NOT_RUN)})
+    when = " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "nothing was run"
     return (
-        f"## This run\n\n{today}, Python {platform.python_version()} ({platform.python_implementation()}), {platform.system()} "
+        f"## This run\n\n{when}, Python {platform.python_version()} ({platform.python_implementation()}), {platform.system()} "
         f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB of memory.\n"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import json
 import os
 import shutil
@@ -19,7 +20,8 @@ from benchmarks.gauntlet.case import Case
 from benchmarks.gauntlet.environments import Environment
 from benchmarks.gauntlet.tool import Tool
 
-OK, FAILED, NOT_OFFERED, NO_RETURN, NOT_INSTALLED = "ok", "failed", "not offered", "did not return", "not installed"
+OK, FAILED, NOT_OFFERED, NO_RETURN = "ok", "failed", "not offered", "did not return"
+NOT_INSTALLED, NOT_RUN = "not installed", "not run"
 ROOT: Final = Path(__file__).resolve().parents[2]
 _SET_UP: Final = 90.0  # seconds for imports, before a case's own time begins
 _END: Final = 15.0  # seconds for the process to end after the case
@@ -36,6 +38,7 @@ class Ending:
         result: ok, failed, not offered, did not return, not installed.
         cause: One line: why.
         seconds: How long the case took.
+        day: When it was run.
     """
 
     tool: str
@@ -43,6 +46,20 @@ class Ending:
     result: str
     cause: str = ""
     seconds: float = 0.0
+    day: str = dataclasses.field(default_factory=lambda: dt.datetime.now(dt.UTC).date().isoformat())
+
+
+def kept(file: Path | None) -> dict[tuple[str, str], Ending]:
+    """Return the endings of an earlier run that was told to keep them, the latest of each pair of tool and case."""
+    lines = file.read_text().splitlines() if file is not None and file.exists() else []
+    return {(each.tool, each.case): each for each in (Ending(**json.loads(line)) for line in lines)}
+
+
+def keep(file: Path | None, ending: Ending) -> None:
+    """Add an ending to the file of endings, if there is one."""
+    if file is not None and ending.result != NOT_OFFERED:
+        with file.open("a") as lines:
+            lines.write(json.dumps(dataclasses.asdict(ending)) + "\n")
 
 
 def judge(tool: type[Tool], name: str, case: Case, place: Environment) -> Ending:

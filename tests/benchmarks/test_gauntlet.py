@@ -171,3 +171,19 @@ def test_the_page_says_how_each_case_ended():
     assert "**broken** was not installed: no wheel" in page
     assert f"Python {platform.python_version()}" in page
     assert platform.node() not in page and str(Path.cwd()) not in page
+
+
+def test_a_run_that_was_broken_off_goes_on_where_it_was(tmp_path):
+    """Endings are kept as they come, the latest of a pair counts, and what was not run is not passed off as anything else."""
+    file = tmp_path / "endings.jsonl"
+    assert run.kept(file) == {} == run.kept(None)
+    first = Ending("tenacity", "same-value", run.FAILED, "late", day="2026-01-01")
+    second = Ending("tenacity", "same-value", run.OK, day="2026-01-03")
+    for each in (first, Ending("tenacity", "quiet", run.NOT_OFFERED), second):
+        run.keep(file, each)
+    assert run.kept(file) == {("tenacity", "same-value"): second}
+    tool = tools.load()["tenacity"]
+    place = {"tenacity": Environment("python", {"tenacity": "9.2.1"}, "")}
+    page = report.page([tool], [CASES["same-value"], CASES["quiet"], CASES["generators"]], place, [first, second])
+    assert "(`same-value`) | ok |" in page and "(`quiet`) | not run |" in page
+    assert "2026-01-03, Python" in page

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.gauntlet.case import Failed, ask, case, equal, raised
 from benchmarks.gauntlet.tool import Tool
 
-ROOM = 1.0
+ROOM = 0.9  # seconds by which a busy machine may be late
 
 
 @case("two failures, then the answer; the attempts of two threads are counted apart", "retry", "sync")
@@ -93,21 +93,21 @@ def async_retries(tool: Tool, home: Path) -> None:
 
 @case("the limit for all attempts holds when each attempt is slow", "deadline", "retry")
 def slow_attempts(tool: Tool, home: Path) -> None:
-    _total(tool, attempt=0.7, wait=0.01)
+    _total(tool, attempt=1.5, wait=0.01, limit=2.0)  # an end that is asked for between attempts comes at 3
 
 
 @case("the limit for all attempts holds when the pauses are long", "deadline", "retry")
 def long_pauses(tool: Tool, home: Path) -> None:
-    _total(tool, attempt=0.01, wait=8.0)
+    _total(tool, attempt=0.01, wait=8.0, limit=1.0)
 
 
 @case("the limit for all attempts holds when the first attempt hangs", "deadline", "retry")
 def hung_attempt(tool: Tool, home: Path) -> None:
-    _total(tool, attempt=10, wait=0.01)
+    _total(tool, attempt=10, wait=0.01, limit=1.0)
 
 
-def _total(tool: Tool, attempt: float, wait: float) -> None:
-    limit, sync = 1.0, tool.offers(tool.way, frozenset({"deadline", "sync"}))
+def _total(tool: Tool, attempt: float, wait: float, limit: float) -> None:
+    sync = tool.offers(tool.way, frozenset({"deadline", "sync"}))
 
     def work(x):
         time.sleep(attempt)
@@ -125,7 +125,7 @@ def _total(tool: Tool, attempt: float, wait: float) -> None:
         asyncio.run(call(1)) if asyncio.iscoroutinefunction(work) else call(1)
     except (Exception, *tool.late):
         took = time.monotonic() - start
-        ask(took < limit + 0.5, f"a limit of {limit} s in all, and the call ended after {took:.1f} s")
+        ask(took < limit + ROOM, f"a limit of {limit} s in all, and the call ended after {took:.1f} s")
         return
     raise Failed("no error at all")
 
@@ -133,30 +133,30 @@ def _total(tool: Tool, attempt: float, wait: float) -> None:
 @case("retries of a limited function inside a limited one: the outer limit holds", "deadline", "retry")
 def nested_retries(tool: Tool, home: Path) -> None:
     def work(x):
-        time.sleep(0.4)
+        time.sleep(4)
         raise ConnectionError("down")
 
     if not tool.offers(tool.way, frozenset({"deadline", "sync"})):
 
         async def work(x):
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(4)
             raise ConnectionError("down")
 
-        inner = tool.within(work, 5, ConnectionError, 0.01, 5.0)
+        inner = tool.within(work, 5, ConnectionError, 0.01, 30.0)
 
         async def around(x):
             return await inner(x)
 
         outer = tool.within(around, 5, ConnectionError, 0.01, 1.0)
     else:
-        inner = tool.within(work, 5, ConnectionError, 0.01, 5.0)
+        inner = tool.within(work, 5, ConnectionError, 0.01, 30.0)
         outer = tool.within(lambda x: inner(x), 5, ConnectionError, 0.01, 1.0)
     start = time.monotonic()
     try:
         asyncio.run(outer(1)) if asyncio.iscoroutinefunction(work) else outer(1)
     except (Exception, *tool.late):
         took = time.monotonic() - start
-        ask(took < 1.0 + 0.5, f"a limit of 1 s in all, and the call ended after {took:.1f} s")
+        ask(took < 1.0 + ROOM, f"a limit of 1 s in all, and the call ended after {took:.1f} s")
         return
     raise Failed("no error at all")
 
