@@ -164,6 +164,32 @@ def _check_target(fn: Any) -> None:
         )
 
 
+def _settling(guard: Guard, run: Any) -> Any:
+    """Return the same function, which first finds out whether the signature of a decorated function can be believed."""
+    if guard.kind == "sync":
+
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            guard.settle(args, kwargs)
+            return run(*args, **kwargs)
+
+        return plain
+    if guard.kind == "async":
+
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            guard.settle(args, kwargs)
+            return await run(*args, **kwargs)
+
+        return coroutine
+    if guard.kind == "stream":
+
+        def stream(*args: Any, **kwargs: Any) -> Any:
+            guard.settle(args, kwargs)
+            return (yield from run(*args, **kwargs))
+
+        return stream
+    return run
+
+
 def wrap(guard: Guard) -> Any:
     """Return the real function that stands for a guard: of the same kind, with one closure cell, so that it can be pickled."""
     wrapper: Any
@@ -208,6 +234,8 @@ def wrap(guard: Guard) -> Any:
                 return
 
         wrapper = astream
+    if guard.own is not None:
+        wrapper = _settling(guard, wrapper)
     fn = guard.fn
     if inspect.isroutine(fn):
         functools.update_wrapper(wrapper, fn)

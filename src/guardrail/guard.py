@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from guardrail import registry
 from guardrail.errors import ConfigError
 from guardrail.functions import code_hash, default_name, inner
-from guardrail.shape import shape_of
+from guardrail.shape import Misshapen, own_shape_of, shape_of
 from guardrail.spec import Given, check_together, get
 from guardrail.store import forks
 
@@ -59,6 +59,7 @@ class Guard:
     def _begin(self) -> None:
         self.kind: Kind = kind_of(self.fn)
         self.shape = shape_of(self.fn)
+        self.own = own_shape_of(self.fn)  # what a decorator below takes, as long as its signature is believed
         self.name = get(self.given, "name") or default_name(self.fn)
         self.lock = threading.RLock()
         self.parts: dict[str, Any] = {}  # the state of this function object: checks, answers, flights
@@ -117,6 +118,36 @@ class Guard:
                 f"{what} to know which function and model an answer belongs to",
                 guard=self.name,
                 hint=f'write @guarded(name="loans", version="3.2.0", {option})',
+            )
+
+    def settle(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Give up a signature that a call has shown to be untrue: the decorator below takes what the signature does not.
+
+        Arguments are passed on unchecked from then on. A signature that marks parameters as secret, personal or as a business
+        id is kept: what stands where could not be told any more.
+        """
+        if self.own is None or self.shape is None:
+            return
+        try:
+            self.shape.bind(args, kwargs)
+        except Misshapen:
+            try:
+                self.own.bind(args, kwargs)
+            except Misshapen:
+                return
+            _ = self.plan  # which resolves the annotations
+            from guardrail import markers, notices  # noqa: PLC0415 - only such guards need them
+
+            marks = (markers.Secret, markers.PII, markers.Subject, markers.BusinessId)
+            if any(markers.holds(kind, *marks) for kind in self.parts.get("annotations", {}).values()):
+                return
+            with self.lock:
+                if self.own is not None:
+                    self.shape, self.own = self.own, None
+                    self.parts.pop("checks", None)
+                    self.reconfigure()
+            notices.say(
+                "unchecked", "arguments are not checked: a decorator below takes others than its signature says", guard=self.name
             )
 
     def stands_for(self, wrapper: Any) -> None:

@@ -82,6 +82,21 @@ class Shape:
         return {**values, **kwargs}
 
 
+def own_shape_of(fn: Callable[..., Any]) -> Shape | None:
+    """Return what a decorated function itself takes, where that is not what it says: None for all others.
+
+    A decorator that uses `functools.wraps` says the signature of what it wraps, and may still take an argument away from it or
+    hand it one.
+    """
+    if not hasattr(fn, "__wrapped__"):
+        return None
+    try:
+        own = inspect.signature(fn, follow_wrapped=False)
+        return None if own.parameters == inspect.signature(fn).parameters else Shape(own)
+    except (TypeError, ValueError):
+        return None
+
+
 def shape_of(fn: Callable[..., Any]) -> Shape | None:
     """Return the shape of a function, or None where Python does not know it (some built-in functions)."""
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from guardrail.theirs import add_note, notes
+
 # Database drivers raise the first two, GPU libraries the next three, then Tk, `signal` and event loops.
 _KINDS: Final = frozenset(
     (
@@ -35,5 +37,5 @@ def explain_affinity(error: BaseException) -> None:
         looks_like_it = _SIGNS.search(str(error)) is not None
     except Exception:  # noqa: BLE001 - the text of a user's exception is the user's code
         return
-    if looks_like_it and _NOTE not in getattr(error, "__notes__", ()):
-        error.add_note(_NOTE)
+    if looks_like_it and _NOTE not in notes(error):
+        add_note(error, _NOTE)

@@ -17,6 +17,7 @@ from guardrail.drivers.ending import finish, settled
 from guardrail.drivers.sync import ACK_SECONDS, release
 from guardrail.policies.budget import too_late
 from guardrail.telemetry import traces
+from guardrail.theirs import set_context
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -102,7 +103,7 @@ async def run(call: Call, fn: Callable[..., Any]) -> Any:  # noqa: C901, PLR0912
         raise end
     finally:
         if context is not None:
-            end.__context__ = context  # `raise` puts there what the caller is handling, over what the function was handling
+            set_context(end, context)  # `raise` puts there what the caller is handling, over what the function was handling
         del end, context  # or the traceback would hold this frame, and the frame the error
 
 

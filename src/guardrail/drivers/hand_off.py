@@ -17,6 +17,7 @@ from guardrail.drivers.affinity import explain_affinity
 from guardrail.drivers.workers import Keeper, Worker, dropped_of, give_up, left_behind, place, start
 from guardrail.errors import LimitExceeded
 from guardrail.policies.budget import too_late
+from guardrail.theirs import set_context
 
 if TYPE_CHECKING:
     from guardrail.call import Call
@@ -120,7 +121,7 @@ def _collect(worker: Worker, keeper: Keeper, context: Context) -> Any:
         raise error
     finally:
         if handled is not None:  # by the function; `raise` puts in its place what the caller is handling
-            error.__context__ = handled
+            set_context(error, handled)
         del error, handled  # or the traceback would hold this frame, and the frame the error
 
 

@@ -18,6 +18,7 @@ from guardrail.drivers.child import LEFT
 from guardrail.drivers.children import START_SECONDS, Child, Pool, died, pool_of, start, wait_ready
 from guardrail.errors import ConfigError
 from guardrail.policies.budget import too_late
+from guardrail.theirs import add_note
 
 if TYPE_CHECKING:
     from guardrail.call import Call
@@ -158,7 +159,7 @@ def _unpack(kind: bytes, answer: bytearray, call: Call) -> Any:
         elif cause is not None:
             error.__cause__ = cause
         if where:
-            error.add_note(f"Traceback in the child process (most recent call last):\n{where}")
+            add_note(error, f"Traceback in the child process (most recent call last):\n{where}")
         try:
             raise error
         finally:

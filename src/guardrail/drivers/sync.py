@@ -13,6 +13,7 @@ from guardrail.asks import AGAIN, ANSWERED, Ask, Asks, Do, Run, Sleep, Wait
 from guardrail.call import MISSING, Call, current
 from guardrail.drivers.ending import finish, settled
 from guardrail.telemetry import traces
+from guardrail.theirs import set_context
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -103,7 +104,7 @@ def run(call: Call, fn: Callable[..., Any]) -> Any:  # noqa: C901, PLR0912 - fla
         raise end
     finally:
         if context is not None:
-            end.__context__ = context  # `raise` puts there what the caller is handling, over what the function was handling
+            set_context(end, context)  # `raise` puts there what the caller is handling, over what the function was handling
         del end, context  # or the traceback would hold this frame, and the frame the error
 
 

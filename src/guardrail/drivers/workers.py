@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail import lifecycle, notices
 from guardrail.errors import LimitExceeded
+from guardrail.theirs import set_traceback
 
 if TYPE_CHECKING:
     from guardrail.call import Call
@@ -92,7 +93,7 @@ def _serve(worker: Worker) -> None:
         try:
             worker.result = worker.context.run(worker.fn, *worker.args, **worker.kwargs)  # type: ignore[union-attr]
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the caller's
-            error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]  # without this frame
+            set_traceback(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]  # without this frame
             worker.error = error
         held = worker.held
         worker.fn = worker.context = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from guardrail import notices
+from guardrail.policies.sameness import keeping
 
 ANY: Final = inspect.Parameter.empty
 
@@ -22,13 +23,16 @@ _TELLING: Final = frozenset({
     "uuid_version", "value_error",
 })  # fmt: skip
 
+_IO: Final = (typing.IO, typing.TextIO, typing.BinaryIO)  # classes that open files do not derive from
+
 
 class Check(NamedTuple):
     """How one value is checked.
 
     Attributes:
         exact: A class whose direct instances always fit as they are, or None.
-        validate: Validates in lax mode and returns the value to use; raises pydantic's ValidationError.
+        validate: Validates in lax mode and returns the value to use, the very object where it fits already; raises pydantic's
+            ValidationError.
         fits: For an answer: raises ValidationError unless the object itself fits the annotation.
         fields: Every field name in the annotation's schema, the only texts of an error's path that may be shown.
     """
@@ -57,7 +61,7 @@ def check_for(annotation: Any, what: str, guard: str) -> Check | None:
 
     A type that pydantic cannot describe is left unchecked, and that is said once.
     """
-    if annotation in (ANY, Any, object) or isinstance(annotation, typing.TypeVar):
+    if annotation in (ANY, Any, object, typing.NoReturn, typing.Never) or isinstance(annotation, typing.TypeVar):
         return None
     from pydantic import PydanticUserError, TypeAdapter  # noqa: PLC0415 - the import costs more than all of ours
     from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation  # noqa: PLC0415
@@ -77,13 +81,25 @@ def check_for(annotation: Any, what: str, guard: str) -> Check | None:
         )
         return None
     schema = adapter.core_schema
+    if _asks_for_typing_io(schema):
+        notices.say("unchecked", f"{what} is not checked: no file is an instance of typing.IO", guard=guard)
+        return None
     validate = adapter.validator.validate_python
     dtype = _dtype(annotation)
     if dtype is not None:
         validate = _with_dtype(validate, dtype)
     fields: set[str] = set()
     _field_names(schema, fields)
-    return Check(None if dtype is not None else _exact(schema), validate, _as_it_is(validate), frozenset(fields))
+    exact = None if dtype is not None else _exact(schema)
+    return Check(exact, keeping(validate), _as_it_is(validate), frozenset(fields))
+
+
+def _asks_for_typing_io(schema: Any) -> bool:
+    if isinstance(schema, dict):
+        return (schema.get("type") == "is-instance" and schema["cls"] in _IO) or any(
+            _asks_for_typing_io(part) for key, part in schema.items() if key not in ("metadata", "default")
+        )
+    return isinstance(schema, list | tuple) and any(map(_asks_for_typing_io, schema))
 
 
 def _exact(schema: Any) -> type | None:
@@ -113,7 +129,7 @@ def _as_it_is(validate: Callable[..., Any]) -> Callable[[Any], Any]:
             strict = error
         same = validate(value)
         with contextlib.suppress(Exception):  # an array's == gives no single truth: then it is not the same object
-            if bool(same == value) and not isinstance(value, str):
+            if bool(same == (list(value) if isinstance(value, range) else value)) and not isinstance(value, str):
                 return value
         raise strict
 

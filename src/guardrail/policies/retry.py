@@ -13,6 +13,7 @@ from guardrail.errors import BudgetExceeded, CircuitOpen, ConfigError, Guardrail
 from guardrail.policies.options import Frozen, is_share, is_whole
 from guardrail.policies.retry_budget import RetryBudget
 from guardrail.policies.transient import is_transient, retry_after
+from guardrail.theirs import add_note, notes
 
 if TYPE_CHECKING:
     from guardrail.policies.tenacious import Tries
@@ -324,9 +325,7 @@ class Retrying:
             return
         times = "once" if call.attempts == 1 else f"{call.attempts} times"
         mine = f"({call.plan.name})"
-        notes = getattr(error, "__notes__", None)
-        if isinstance(notes, list):  # one exception object may be raised again and again: the newest note stays
-            notes[:] = [note for note in notes if not (str(note).startswith(_SAID) and str(note).endswith(mine))]
-        elif notes is not None:
-            return
-        error.add_note(f"{_SAID}{times} in {clock.now() - call.start:.2f} s; stopped: {reason} {mine}")
+        said = notes(error)
+        if isinstance(said, list):  # one exception object may be raised again and again: the newest note stays
+            said[:] = [note for note in said if not (str(note).startswith(_SAID) and str(note).endswith(mine))]
+        add_note(error, f"{_SAID}{times} in {clock.now() - call.start:.2f} s; stopped: {reason} {mine}")

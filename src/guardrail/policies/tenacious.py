@@ -13,6 +13,7 @@ from guardrail import clock
 from guardrail.asks import Ask, Do, Sleep
 from guardrail.call import Call
 from guardrail.errors import ConfigError
+from guardrail.theirs import set_context, set_traceback
 
 Rule = Callable[[float, float | None], str | None]  # (pause, seconds that the sender asks for) -> why to stop, None to go on
 _ONLY_ERRORS: Final = (
@@ -124,6 +125,7 @@ class Tries:
         self._listen(asked, rule)
         state, error = self._state, call.error
         frames = None if error is None else error.__traceback__
+        context = None if error is None else error.__context__
         if error is None:
             state.set_result(call.result)
         else:
@@ -134,7 +136,8 @@ class Tries:
         except Exception as final:  # noqa: BLE001 - tenacity ends by raising: the error itself, or the one it was told to raise
             state.outcome = None
             if final is error:
-                final.__traceback__ = frames  # as the function left it
+                set_traceback(final, frames)  # as the function left it
+                set_context(final, context)
             else:
                 call.error = final
             return None

@@ -1,0 +1,35 @@
+"""logfire: `@logfire.instrument()` with spans to a file; arguments called `password` are scrubbed by default."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gauntlet.tool import Function, Tool
+
+
+class Adapter(Tool):
+    name = "logfire"
+    requirements = ("logfire==5.2.0",)
+    about = "`@logfire.instrument()`, `allow_generator=True` for generators; scrubbing is on by default"
+    claims = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "mask"})
+
+    def start(self, home: Path) -> None:
+        super().start(home)
+        import logfire
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+        self.logfire = logfire
+        spans = SimpleSpanProcessor(ConsoleSpanExporter(out=(home / "spans.txt").open("w")))
+        logfire.configure(send_to_logfire=False, console=False, additional_span_processors=[spans])
+
+    def finish(self) -> None:
+        self.logfire.force_flush()
+
+    def wrap(self, fn: Function) -> Any:
+        streams = inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+        return self.logfire.instrument(allow_generator=streams)(fn)
+
+    def masked(self, fn: Function, parameter: str) -> Any:
+        return self.logfire.instrument()(fn)
