@@ -11,6 +11,8 @@ from guardrail.errors import ConfigError
 from guardrail.load.tally import ELSEWHERE, QUANTILES, WAITING, Tally
 
 _KEPT: Final = 0.95  # share of the offered rate that counts as kept
+_ENOUGH: Final = 100  # calls that a p99 needs
+_NOTICED: Final = 0.005  # seconds of lateness that nobody minds: the interpreter's own switch interval
 _LAGGING: Final = 0.1  # the generator's own lateness, beside the latencies that it measures
 _CHECK: Final = re.compile(r"\s*(p50|p90|p99|p99\.9|mean|max|[a-z_]+)\s*(>=?)\s*([^@]+?)\s*(?:@\s*([\d.]+)\s*)?")
 _TIMES: Final = (*(name for name, _ in QUANTILES), "mean", "max")
@@ -104,18 +106,21 @@ def _knee(steps: Sequence[Tally]) -> Tally | None:
 
 def doubts(tallies: Sequence[Tally]) -> list[str]:
     """Return why figures may say less than they seem to, in plain words."""
-    found = []
+    lagging, few = [], []
     for tally in tallies:
         lag, latency = tally.lag.quantile(0.99), tally.latency.quantile(0.99)
-        if lag is not None and latency is not None and lag > max(_LAGGING * latency, 0.005):
-            found.append(
-                f"At {tally.step.rate:,.4g}/s the generator itself was late (p99 {lag * 1e3:.3g} ms): this machine, or the function's"
-                " hold on the interpreter, is a part of the latencies."
-            )
-        if 0 < tally.latency.count < 100 and tally.budget is not None:  # noqa: PLR2004 - a p99 needs a hundred
-            found.append(
-                f"At {tally.step.rate:,.4g}/s there were {tally.latency.count} calls: too few for a p99; it is the slowest of them."
-            )
+        if lag is not None and latency is not None and lag > max(_LAGGING * latency, _NOTICED):
+            lagging.append(f"{tally.step.rate:,.4g}/s ({lag * 1e3:.3g} ms)")
+        if 0 < tally.latency.count < _ENOUGH:
+            few.append(f"{tally.step.rate:,.4g}/s ({tally.latency.count})")
+    found = []
+    if lagging:
+        found.append(
+            f"The generator itself was late, by its p99, at {', '.join(lagging)}: this machine, or the function's hold on the"
+            " interpreter, is a part of these latencies."
+        )
+    if few:
+        found.append(f"There were too few calls for a p99 at {', '.join(few)}: it is that of the slowest call.")
     return found
 
 

@@ -14,7 +14,6 @@ from guardrail.settings.values import masked
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _BODILESS: Final = ("GET", "DELETE")
-_TOO_LONG: Final = "Timeout"
 _TIMING: Final = re.compile(r'\s*([!#$%&\'*+\-.^_`|~\w]+)\s*((?:;[^;,"]*(?:"[^"]*")?)*)')
 _DURATION: Final = re.compile(r";\s*dur\s*=\s*\"?([\d.]+)\"?")
 
@@ -39,6 +38,17 @@ def checked_url(url: str) -> str:
             "--url holds a user or a password", hint="put an Authorization header into a file, and add --headers FILE"
         )
     return url
+
+
+def checked_method(method: str) -> str:
+    """Return a method of HTTP that load can be put on with.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if method.upper() not in METHODS:
+        raise ConfigError("--method is none that load is put on with", hint=f"write one of {', '.join(METHODS)}")
+    return method.upper()
 
 
 def read_headers(path: Path | None) -> dict[str, str]:
@@ -104,9 +114,7 @@ class Endpoint:
         except ImportError:
             raise ConfigError("load over HTTP needs the extra load", hint='pip install "guardrail-sdk[load]"') from None
         self._httpx: Any = httpx
-        self.method = method.upper()
-        if self.method not in METHODS:
-            raise ConfigError("--method is none that load is put on with", hint=f"write one of {', '.join(METHODS)}")
+        self.method = checked_method(method)
         self.name = masked(url)
         self.version = ""
         self.budget: float | None = None
@@ -139,5 +147,5 @@ class Endpoint:
         except self._httpx.HTTPError as error:
             return Ended({"failed": 1}, error=type(error).__name__)
         outcome = outcome_of(answer.status_code)
-        error = None if outcome in ("answered", "deferred") else f"{answer.status_code} {answer.reason_phrase}".strip()
-        return Ended({outcome: 1}, stages_of(answer.headers.get("server-timing")), error)
+        wrong = None if outcome in ("answered", "deferred") else f"{answer.status_code} {answer.reason_phrase}".strip()
+        return Ended({outcome: 1}, stages_of(answer.headers.get("server-timing")), wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import copy_context
 from typing import Any, Final
 
@@ -45,12 +45,13 @@ class Runner:
         self._drain = drain
         self._trouble: BaseException | None = None
 
-    def run(self, steps: list[Step], watch: Callable[[Tally], None] = lambda _: None) -> list[Tally]:
+    def run(self, steps: list[Step], watch: Callable[[Tally], None] = lambda _: None, *, warm_up: int = 0) -> list[Tally]:
         """Run the steps and return their figures; Ctrl-C ends the step that is running, and what has been done is returned.
 
         Args:
             steps: In their order.
             watch: Called some times a second, in this thread, with the figures so far.
+            warm_up: How many calls are made before, one by one, that do not count.
 
         Raises:
             ConfigError: The target is used in a wrong way.
@@ -58,6 +59,8 @@ class Runner:
         made: list[Tally] = []
         loop = _Loop(self.target) if self.target.later else None
         try:
+            for _ in range(warm_up):
+                self._ask_once(steps[0], loop)
             for step in steps:
                 if self.stopped.is_set():
                     break
@@ -66,6 +69,12 @@ class Runner:
             if loop is not None:
                 loop.end()
         return made
+
+    def _ask_once(self, step: Step, loop: _Loop | None) -> None:
+        if loop is None:
+            copy_context().run(self.target.ask, self._item(step))
+        else:
+            loop.do(self.target.ask(self._item(step)))
 
     def _run(self, step: Step, watch: Callable[[Tally], None], loop: _Loop | None) -> Tally:
         tally = Tally(step, self.budget)
@@ -89,7 +98,7 @@ class Runner:
             if loop is None:
                 self._on_threads(step, tally)
             else:
-                asyncio.run_coroutine_threadsafe(self._as_tasks(step, tally), loop.loop).result()
+                loop.do(self._as_tasks(step, tally))
         except BaseException as problem:  # noqa: BLE001 - raised again in the thread that asked for the load
             self._trouble = problem
         finally:
@@ -218,7 +227,11 @@ class _Loop:
         self._target = target
         self._thread = threading.Thread(target=self.loop.run_forever, name="guardrail-load-loop", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(target.open(), self.loop).result()
+        self.do(target.open())
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something in the loop, and wait for its end."""
+        asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def end(self) -> None:
         """Close what the target made, and the loop; a call that blocks the loop is left behind with it."""
