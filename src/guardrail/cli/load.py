@@ -65,8 +65,8 @@ def load(
     workers: Annotated[
         str | None,
         typer.Option(
-            help="Calls that run at the same time: 8, or steps 1,4,16. Default: 16 threads for a plain def, no bound for an async"
-            " def and HTTP.",
+            help="Calls that run at the same time: 8, or steps 1,4,16. Default: 16 threads for a plain def,"
+            " 128 for HTTP, no bound for an async def.",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -148,7 +148,7 @@ def load(
     with contextlib.ExitStack() as stack:
         if url is not None:
             asked, item, told = endpoint(
-                url, method=method, headers=headers, timeout=clock.seconds(timeout, "--timeout"), connections=in_flight, plan=plan,
+                url, method=method, headers=headers, timeout=clock.seconds(timeout, "--timeout"), plan=plan,
                 wanted=wanted,
             )  # fmt: skip
         else:

@@ -65,9 +65,7 @@ class Wanted(NamedTuple):
         return self.data is not None and self.data.suffix.lower() == ".csv"
 
 
-def endpoint(
-    url: str, *, method: str, headers: Path | None, timeout: float, connections: int, plan: Sequence[Step], wanted: Wanted
-) -> Subject:
+def endpoint(url: str, *, method: str, headers: Path | None, timeout: float, plan: Sequence[Step], wanted: Wanted) -> Subject:
     """Return an endpoint and the bodies that it is sent.
 
     Raises:
@@ -80,7 +78,7 @@ def endpoint(
     rows, weights = wanted.rows()
     if wanted.text:
         rows = [data.typed(row) for row in rows]
-    target = Endpoint(url, method=method, headers=read_headers(headers), timeout=timeout, connections=connections)
+    target = Endpoint(url, method=method, headers=read_headers(headers), timeout=timeout)
     told = ["The endpoint is really asked: it leaves its own records, tickets and whatever else its answers lead to."]
     if wanted.data is None and any(step.rows for step in plan):
         raise ConfigError("--rows needs rows", hint="add --data FILE")

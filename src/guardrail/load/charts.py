@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
-_WIDTH: Final = 720
-_HEIGHT: Final = 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 74, 16, 46
+_WIDTH: Final = 520
+_HEIGHT: Final = 272
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 62, 14, 44
 _STEPS: Final = (1, 2, 5)
 _DECADES: Final = 2.5  # of a logarithmic axis, from which on only powers of ten are named
 _WIDE: Final = 8  # times the smallest, from which on an axis is logarithmic
 _APART: Final = 13  # between two labels
 _NINES: Final = ((0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %"))
-_BAR, _GAP, _SHARES_LEFT = 22, 9, 96
+_BAR, _GAP, _SHARES_LEFT = 20, 8, 62
 
 
 class Line(NamedTuple):

@@ -14,6 +14,8 @@ from guardrail.settings.values import masked
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _BODILESS: Final = ("GET", "DELETE")
+WORKERS: Final = 128  # requests at the same time, where nobody says
+_KEPT: Final = 1000  # connections that are kept open; there are never more than workers
 _TIMING: Final = re.compile(r'\s*([!#$%&\'*+\-.^_`|~\w]+)\s*((?:;[^;,"]*(?:"[^"]*")?)*)')
 _DURATION: Final = re.compile(r";\s*dur\s*=\s*\"?([\d.]+)\"?")
 
@@ -95,57 +97,55 @@ def stages_of(header: str | None) -> dict[str, float] | None:
 
 
 class Endpoint:
-    """An HTTP endpoint.
+    """An HTTP endpoint, asked on threads: a connection for each of them, kept open.
 
     Args:
         url: Where it is.
         method: See `METHODS`.
         headers: Sent with every request.
         timeout: Seconds that a request may take.
-        connections: The most that are open at the same time.
 
     Raises:
         ConfigError: The library for it is not installed, or the method is none.
     """
 
-    def __init__(self, url: str, *, method: str, headers: Mapping[str, str], timeout: float, connections: int) -> None:
+    version = ""
+    budget: float | None = None
+    later = False
+    workers = WORKERS
+
+    def __init__(self, url: str, *, method: str, headers: Mapping[str, str], timeout: float) -> None:
         try:
-            import httpx  # noqa: PLC0415 - only for load over HTTP
+            import urllib3  # noqa: PLC0415 - only for load over HTTP
         except ImportError:
             raise ConfigError("load over HTTP needs the extra load", hint='pip install "guardrail-sdk[load]"') from None
-        self._httpx: Any = httpx
         self.method = checked_method(method)
         self.name = masked(url)
-        self.version = ""
-        self.budget: float | None = None
-        self.later = True
         self.notes = ["Stages are those that the answers' Server-Timing header tells, where there is one."]
+        self._urllib3: Any = urllib3
         self._url = url
         self._headers = {"User-Agent": "guardrail-load", **headers}
-        self._timeout = timeout
-        self._limits = {"max_connections": connections, "max_keepalive_connections": connections}
-        self._client: Any = None
+        self._timeout = urllib3.Timeout(total=timeout)
+        # A thread that takes a connection puts it back, so that there are never more than threads; one that hangs keeps its own.
+        self._pool = urllib3.PoolManager(maxsize=_KEPT, retries=False)
 
-    async def open(self) -> None:
-        """Make the client; connections are made when they are needed, and kept."""
-        httpx = self._httpx
-        self._client = httpx.AsyncClient(
-            headers=self._headers, timeout=httpx.Timeout(self._timeout, pool=None), limits=httpx.Limits(**self._limits)
-        )
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._pool.clear()
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
-
-    async def ask(self, item: Any) -> Ended:
-        """Send one request and read its answer to the end."""
-        body = {"params": item} if self.method in _BODILESS else {"json": item}
+    def ask(self, item: Any) -> Ended:
+        """Send one request and read its answer to the end; redirects are answers."""
+        body: dict[str, Any] = {}
+        if item is not None:
+            body = {"fields": item} if self.method in _BODILESS else {"json": item}
         try:
-            answer = await self._client.request(self.method, self._url, **body)
-        except self._httpx.TimeoutException as error:
+            answer = self._pool.request(
+                self.method, self._url, headers=self._headers, timeout=self._timeout, redirect=False, **body
+            )
+        except self._urllib3.exceptions.TimeoutError as error:
             return Ended({"late": 1}, error=type(error).__name__)
-        except self._httpx.HTTPError as error:
+        except self._urllib3.exceptions.HTTPError as error:
             return Ended({"failed": 1}, error=type(error).__name__)
-        outcome = outcome_of(answer.status_code)
-        wrong = None if outcome in ("answered", "deferred") else f"{answer.status_code} {answer.reason_phrase}".strip()
+        outcome = outcome_of(answer.status)
+        wrong = None if outcome in ("answered", "deferred") else f"{answer.status} {answer.reason or ''}".strip()
         return Ended({outcome: 1}, stages_of(answer.headers.get("server-timing")), wrong)

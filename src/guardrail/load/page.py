@@ -49,6 +49,7 @@ svg{display:block;width:100%;height:auto;font-family:inherit}
 .s0{fill:var(--s0)}.s1{fill:var(--s1)}.s2{fill:var(--s2)}.s3{fill:var(--s3)}.s4{fill:var(--s4)}.s5{fill:var(--s5)}.s6{fill:var(--s6)}.s7{fill:var(--s7)}.s8{fill:var(--s8)}
 .keys{display:flex;flex-wrap:wrap;gap:4px 16px;margin:6px 0 0;padding:0;list-style:none;font-size:13px}
 .keys svg{display:inline-block;width:11px;height:11px;margin-right:6px;vertical-align:-1px}
+summary{cursor:pointer;font-weight:600;font-size:14px}
 .scroll{overflow-x:auto;margin-top:8px}
 table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
 caption{text-align:left;font-weight:600;padding-bottom:4px;font-size:14px}

@@ -18,6 +18,7 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src 'none';
 _STYLES: Final = {"p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999"}
 _SHARES: Final = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999)
 _COLOURS: Final = 6  # of stages; the ones with the least time share one
+_ALIKE: Final = 1.01  # what came back, beside what came back with an answer
 _FEW: Final = 4  # lines in a chart of percentiles
 
 
@@ -122,6 +123,8 @@ def _throughput(curve: Curve) -> str:
         Line("back", "came", came, [f"{words.rate(y)} came back of {words.rate(due)}" for (_, y), (_, due) in zip(came, offered, strict=True)]),
         Line("answered", "served", served, [f"{words.rate(y)} with an answer, at {words.rate(x)}" for x, y in served]),
     ]  # fmt: skip
+    if all(y <= _ALIKE * of for (_, of), (_, y) in zip(served, came, strict=True)):
+        del lines[2]  # it would hide the other
     seen = "; ".join(f"{words.rate(y)} came back at {words.rate(x)}" for x, y in came)
     drawn = charts.curve(
         lines, title="What came back, against what was due", words=seen, x="arrivals a second", y_name=words.rate
@@ -170,12 +173,16 @@ def _shares(curve: Curve) -> str:
 
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _steps(result: Result) -> str:
-    rows = [(words.row(tally), "bad" if tally.breaks else "") for tally in result.tallies]
+    rows = [
+        ((f"✗ {first}", *rest), "bad") if tally.breaks else ((first, *rest), "")
+        for tally in result.tallies
+        for first, *rest in (words.row(tally),)
+    ]
     return (
         "<section>"
         + _table("Every step", words.HEADS, rows, text=("otherwise", "without an end"))
         + "<p class='soft small'>Latencies count from the moment a call was due, not from when somebody got round to it. "
-        + ("A step in red exceeds the budget." if any(look for _, look in rows) else "")
+        + ("A step with ✗ exceeds the budget." if any(look for _, look in rows) else "")
         + "</p></section>"
     )
 
@@ -193,7 +200,8 @@ def _stages(tallies: Sequence[Tally]) -> str:
             )  # fmt: skip
             rows.append((cells, ""))
     heads = ("rate", "stage", "share of the time", "of that of slow calls", "mean", "p50", "p99")
-    return f"<section>{_table('Stages', heads, rows, text=('stage',))}</section>" if rows else ""
+    table = _table("Time in each stage", heads, rows, text=("stage",))
+    return f"<section><details><summary>All figures of the stages</summary>{table}</details></section>" if rows else ""
 
 
 def _errors(tallies: Sequence[Tally]) -> str:

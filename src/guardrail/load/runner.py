@@ -14,7 +14,6 @@ from guardrail.load.schedule import Step
 from guardrail.load.tally import Tally
 from guardrail.load.targets import Target
 
-WORKERS: Final = 16  # threads, where nobody says
 _LOOK: Final = 0.05  # seconds that a sleep lasts at most, so that a stop is heeded
 _WATCH: Final = 0.1  # seconds between two looks of who watches
 _HURRY: Final = 2.0  # seconds that what is under way still has, once somebody has stopped the load
@@ -57,7 +56,7 @@ class Runner:
             ConfigError: The target is used in a wrong way.
         """
         made: list[Tally] = []
-        loop = _Loop(self.target) if self.target.later else None
+        loop = _Loop() if self.target.later else None
         try:
             for _ in range(warm_up):
                 self._ask_once(steps[0], loop)
@@ -68,6 +67,7 @@ class Runner:
         finally:
             if loop is not None:
                 loop.end()
+            self.target.close()
         return made
 
     def _ask_once(self, step: Step, loop: _Loop | None) -> None:
@@ -126,7 +126,7 @@ class Runner:
     def _on_threads(self, step: Step, tally: Tally) -> None:
         # Unbounded, but filled up to `in_flight` only; an arrival never waits for a place in it.
         waiting: queue.SimpleQueue[tuple[float, Any] | None] = queue.SimpleQueue()
-        many = step.workers or WORKERS
+        many = step.workers or self.target.workers
         threads = [
             threading.Thread(target=self._work, args=(waiting, tally), name=f"guardrail-load-{at}", daemon=True)
             for at in range(many)
@@ -220,26 +220,19 @@ class Runner:
 
 
 class _Loop:
-    """One event loop for all steps, on a thread of its own, so that connections last and Ctrl-C reaches the main thread."""
+    """One event loop for all steps, on a thread of its own: what belongs to a loop lasts, and Ctrl-C reaches the main thread."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._target = target
         self._thread = threading.Thread(target=self.loop.run_forever, name="guardrail-load-loop", daemon=True)
         self._thread.start()
-        self.do(target.open())
 
     def do(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do something in the loop, and wait for its end."""
         asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def end(self) -> None:
-        """Close what the target made, and the loop; a call that blocks the loop is left behind with it."""
-        closing = asyncio.run_coroutine_threadsafe(self._target.close(), self.loop)
-        try:
-            closing.result(_HURRY)
-        except TimeoutError:
-            return
+        """Close the loop; a call that blocks it is left behind with it."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_HURRY)
         if not self._thread.is_alive():

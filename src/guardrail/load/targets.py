@@ -13,6 +13,7 @@ from guardrail.spec import get
 from guardrail.testing.samples import Sample
 
 _TOTAL: Final = "total"
+WORKERS: Final = 16  # threads
 
 
 class Target(Protocol):
@@ -23,6 +24,7 @@ class Target(Protocol):
         version: Of the model, "" where nobody says.
         budget: Seconds that a call may take, None where it has none.
         later: Whether it is asked in an event loop, and not on threads.
+        workers: On how many threads, where nobody says.
         notes: What a reader of the figures has to know.
     """
 
@@ -30,6 +32,7 @@ class Target(Protocol):
     version: str
     budget: float | None
     later: bool
+    workers: int
     notes: list[str]
 
     def ask(self, item: Any) -> Any:
@@ -39,15 +42,14 @@ class Target(Protocol):
             ConfigError: It is used in a wrong way, and so would all further calls be.
         """
 
-    async def open(self) -> None:
-        """Make ready what lives in the event loop."""
-
-    async def close(self) -> None:
-        """Give back what `open` made."""
+    def close(self) -> None:
+        """Give back what asking has taken."""
 
 
 class _Called:
     """What all functions have in common."""
+
+    workers = WORKERS
 
     def __init__(self, fn: Callable[..., Any], name: str, *, later: bool) -> None:
         self.fn = fn
@@ -57,11 +59,8 @@ class _Called:
         self.later = later
         self.notes: list[str] = []
 
-    async def open(self) -> None:
-        """Nothing lives in the loop but the calls."""
-
-    async def close(self) -> None:
-        """Likewise."""
+    def close(self) -> None:
+        """Nothing was taken."""
 
 
 class Guarded(_Called):
