@@ -14,7 +14,7 @@ _KEPT: Final = 0.95  # share of the offered rate that counts as kept
 _ENOUGH: Final = 100  # calls that a p99 needs
 _NOTICED: Final = 0.005  # seconds of lateness that nobody minds: the interpreter's own switch interval
 _LAGGING: Final = 0.1  # the generator's own lateness, beside the latencies that it measures
-_CHECK: Final = re.compile(r"\s*(p50|p90|p99|p99\.9|mean|max|[a-z_]+)\s*(>=?)\s*([^@]+?)\s*(?:@\s*([\d.]+)\s*)?")
+_CHECK: Final = re.compile(r"\s*(p50|p90|p99|p99\.9|mean|max|[a-z_]+)\s*(>=?)\s*([^@]+?)\s*(?:@\s*(\d+(?:\.\d+)?)\s*)?")
 _TIMES: Final = (*(name for name, _ in QUANTILES), "mean", "max")
 _COUNTS: Final = ("refused", "deferred", "late", "failed", "cancelled", "cached", "stale", "fallback", "human", "answered")
 _PLEASE: Final = 'write "p99>250ms", "failed>1%", "not_sent>0", or "p99>250ms@100" for rates up to 100'
@@ -139,7 +139,7 @@ class Condition:
         self.text = text
         self._what, sign, bound, rate = match.groups()
         self._or_equal = sign == ">="
-        self._rate = float(rate) if rate and rate.count(".") < 2 else None  # noqa: PLR2004 - a number has one point
+        self._rate = float(rate) if rate else None
         self._share = bound.endswith("%")
         if self._what in _TIMES:
             self._bound = clock.seconds(bound, "the bound of --fail-over", zero=True)

@@ -142,6 +142,8 @@ class Endpoint:
             answer = self._pool.request(
                 self.method, self._url, headers=self._headers, timeout=self._timeout, redirect=False, **body
             )
+        except self._urllib3.exceptions.NewConnectionError as error:  # urllib3 counts it among the timeouts, and it is none
+            return Ended({"failed": 1}, error=type(error).__name__)
         except self._urllib3.exceptions.TimeoutError as error:
             return Ended({"late": 1}, error=type(error).__name__)
         except self._urllib3.exceptions.HTTPError as error:

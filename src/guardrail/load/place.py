@@ -38,7 +38,7 @@ class Place:
         """Leave shared stores and sinks out from now on, where not everything is real. To be called after the module's import."""
         if self._folder is not None:
             settings.keep_apart(self._folder)
-            registry.reconfigure()
+        registry.reconfigure()  # the module may have been imported before, under other settings
 
     def check(self, guard: Guard, *, mode: str | None, tickets: bool) -> None:
         """Refuse a load that would do what nobody asked for.
