@@ -9,12 +9,13 @@ from typing import Final, NamedTuple
 
 _WIDTH: Final = 520
 _HEIGHT: Final = 272
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 62, 14, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 74, 14, 44
 _STEPS: Final = (1, 2, 5)
 _DECADES: Final = 2.5  # of a logarithmic axis, from which on only powers of ten are named
 _WIDE: Final = 8  # times the smallest, from which on an axis is logarithmic
 _APART: Final = 13  # between two labels
 _NINES: Final = ((0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %"))
+_WHOLE: Final = 100  # per cent
 _BAR, _GAP, _SHARES_LEFT = 20, 8, 62
 
 
@@ -119,7 +120,10 @@ def curve(
     for mark in places:
         at = across.at(mark.at)
         parts.append(f"<line class='mark {mark.style}' x1='{at:.1f}' x2='{at:.1f}' y1='{_TOP}' y2='{_HEIGHT - _BOTTOM}'/>")
-        parts.append(_text(at - 5, _TOP + 10, mark.label, "end" if at > _WIDTH / 3 else "start", f"label {mark.style}"))
+        right = at <= _WIDTH / 3  # where there is room for the label
+        parts.append(
+            _text(at + 5 if right else at - 5, _TOP + 10, mark.label, "start" if right else "end", f"label {mark.style}")
+        )
     ends: list[tuple[float, str, str]] = []
     if level is not None:
         at = up.at(level.at)
@@ -159,8 +163,13 @@ def shares(rows: Sequence[tuple[str, Mapping[str, float]]], styles: Mapping[str,
                 )
             left += width
     parts += [
-        _text(_SHARES_LEFT + whole * share / 100, height - 6, f"{share} %", "middle" if share else "start")
-        for share in (0, 25, 50, 75, 100)
+        _text(
+            _SHARES_LEFT + whole * share / _WHOLE,
+            height - 6,
+            f"{share} %",
+            "middle" if 0 < share < _WHOLE else "end" if share else "start",
+        )
+        for share in (0, 25, 50, 75, _WHOLE)
     ]
     return _svg(height, title, words, parts)
 
