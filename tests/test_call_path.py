@@ -241,6 +241,24 @@ def test_stages_split_the_time():
     assert "retrieve" in decision.reasons[0]
 
 
+def test_a_stage_that_the_deadline_cuts_off_is_told():
+    """Which stage the budget went into stands in the decision, though the stage itself has not ended, and not twice once it has."""
+    end = threading.Event()
+
+    @guarded(budget=Budget("100ms", attempt="50ms"), fallback=lambda: end.set() or time.sleep(0.01))
+    def predict() -> float:
+        with stage("load"):
+            pass
+        with stage("retrieve"):
+            end.wait(5)
+        return 1.0
+
+    decision = decide(predict)
+    assert decision.outcome == "fallback"
+    assert set(decision.timings) == {"total", "load", "retrieve"}
+    assert 10 * decision.timings["load"] < decision.timings["retrieve"] < decision.timings["total"]
+
+
 def test_a_nested_guard_is_a_stage_of_the_outer_call():
     """Its time stands under its name, its record names its parent."""
 

@@ -11,6 +11,8 @@ import pytest
 from guardrail import (
     UNSET,
     AccessDenied,
+    Audit,
+    AuditUnavailable,
     Breaker,
     Budget,
     BudgetExceeded,
@@ -343,3 +345,21 @@ def test_with_options_opens_no_kill():
     predict = guarded(lambda x: x, mode="killed")
     with pytest.raises(ConfigError, match="kill"):
         with_options(predict, mode="enforce")
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_answer_without_its_required_record_is_refused(kind, home) -> None:
+    """Whatever the function said: nobody gets it, and the decision says the same as the error."""
+    home.write_text("a file stands where the folder has to be")
+
+    @guarded(name="required", version="1", audit=Audit("sync", required=True))
+    def predict(x: int) -> int:
+        return x
+
+    @guarded(name="required later", version="1", audit=Audit("sync", required=True))
+    async def later(x: int) -> int:
+        return x
+
+    decision = decide(predict, 1) if kind == "sync" else asyncio.run(decide(later, 1))
+    assert (decision.outcome, type(decision.error)) == ("refused", AuditUnavailable)
+    assert not decision.ok

@@ -83,6 +83,7 @@ class Call:
     table: Any = None  # of a function over a table: what is known of each row
     gathers: str | None = None  # the id of a batch, for what stands above the calls of its rows
     trial: Call | None = None  # in mode observe: the call that the policies judge
+    inside: list[tuple[str, float]] | None = None  # the stages that have begun and not ended: their names, and since when
     extra: dict[str, Any] | None = None  # the rare facts, by name; what stands here goes into the entry as it is
 
     ticket = _Rare[Any](None)  # Ticket
@@ -262,6 +263,10 @@ class Stage(AbstractContextManager[None], AbstractAsyncContextManager[None]):
         start = clock.now()
         outer = _stage_limit.get()
         self._entered.append((call, start, outer))
+        if call is not None:
+            if call.inside is None:
+                call.inside = []
+            call.inside.append((self.name, start))
         if self.budget is not None:
             until = start + self.budget
             if outer is not None and outer[0] is call:
@@ -272,7 +277,7 @@ class Stage(AbstractContextManager[None], AbstractAsyncContextManager[None]):
         call, start, outer = self._entered.pop()
         if self.budget is not None:
             _stage_limit.set(outer)
-        if call is not None and not call.ended:
+        if call is not None and not call.ended and _leave(call, (self.name, start)):
             took = clock.now() - start
             note_stage(call, self.name, took)
             if self.budget is not None and took > self.budget:
@@ -283,6 +288,21 @@ class Stage(AbstractContextManager[None], AbstractAsyncContextManager[None]):
 
     async def __aexit__(self, *exc: object) -> None:
         self.__exit__(*exc)
+
+
+def _leave(call: Call, begun: tuple[str, float]) -> bool:
+    """Take a stage off those that have begun; return whether it stood there, and was not cut off meanwhile."""
+    if call.inside is None or begun not in call.inside:
+        return False
+    call.inside.remove(begun)
+    return True
+
+
+def cut_off_stages(call: Call) -> None:
+    """Note the stages that abandoned work was in, up to now: which of them the time went into is what one wants to know."""
+    begun, call.inside = call.inside, None
+    for name, start in begun or ():
+        note_stage(call, name, clock.now() - start)
 
 
 def note_stage(call: Call, name: str, took: float) -> None:

@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-c", "from guardrail.cli import main; main()"]
 def test_help_lists_every_command(run: Run) -> None:
     """Everything the command can do is found from its help, which is also shown where no command is given."""
     shown = run("--help").output
-    for command in ("mode", "kill", "revive", "doctor", "settings", "review", "tail", "show", "would", "selftest"):
+    for command in ("mode", "kill", "revive", "doctor", "settings", "review", "tail", "show", "would", "selftest", "load"):
         assert f" {command} " in shown
     assert run().output.rstrip() == shown.rstrip()
 

@@ -213,7 +213,7 @@ def signatures(tool: Tool, home: Path) -> None:
 
 @case("parameters that are called like a wrapper's own: fn, func, args, kwargs, self, name, key, timeout", "wrap", "sync")
 def parameter_names(tool: Tool, home: Path) -> None:
-    def clash(fn, func, args, kwargs, self, name, key, timeout, call, guard=None, wrapped=None, function=None):  # noqa: PLR0917
+    def clash(fn, func, args, kwargs, self, name, key, timeout, call, guard=None, wrapped=None, function=None):
         return [fn, func, args, kwargs, self, name, key, timeout, call, guard, wrapped, function]
 
     given = dict(fn=1, func=2, args=3, kwargs=4, self=5, name=6, key=7, timeout=8, call=9, guard=10, wrapped=11, function=12)

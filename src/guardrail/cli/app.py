@@ -22,6 +22,7 @@ GROUPS: Final = (
     "modes",
     "would",
     "selftest",
+    "load",
     "doctor",
     "settings",
     "store",

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from guardrail.cli.target import function
 from guardrail.cli.text import emit, say, table
-from guardrail.errors import ConfigError
 
 _MARKS: Final = {True: "✓", False: "✗", None: "–"}
 _COLOURS: Final = {"✓": "green", "✗": "red", "–": "dim"}
 _SPECIMEN: Final = "guardrail.testing.specimen:predict"
-_PLEASE: Final = "write it as module:function, such as loans.model:predict"
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +54,7 @@ def selftest(
 
     samples = [] if data is None else read_lines(data)
     with _home(), contextlib.redirect_stdout(sys.stderr):  # what the function prints is no part of the result
-        findings = conformance.selftest(_function(target), samples)
+        findings = conformance.selftest(function(target), samples)
     red = any(finding.ok is False for finding in findings)
     if as_json:
         emit({"ok": not red, "findings": [finding._asdict() for finding in findings]})
@@ -86,29 +83,3 @@ def _home() -> Iterator[None]:
             del os.environ["GUARDRAIL_HOME"]
             os.environ.update(before)
             settings.reset(settings.configured())
-
-
-def _function(target: str) -> Any:
-    """Return what `module:function` names; the working directory is looked into as `python -m` does.
-
-    Raises:
-        ConfigError: There is no such thing.
-    """
-    module, colon, path = target.partition(":")
-    if not colon or not module or not path:
-        raise ConfigError(f"{target} does not name a function", hint=_PLEASE)
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as problem:
-        if problem.name is None or not f"{module}.".startswith(f"{problem.name}."):
-            raise  # the module is there, and something that it needs is not
-        raise ConfigError(
-            f"there is no module {problem.name}", hint=f"{_PLEASE}, from the folder that the module is in"
-        ) from None
-    try:
-        return functools.reduce(getattr, path.split("."), found)
-    except AttributeError:
-        raise ConfigError(f"module {module} has no {path}", hint=_PLEASE) from None

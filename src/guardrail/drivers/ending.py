@@ -124,6 +124,9 @@ def settled(call: Call, durable: bool, problem: BaseException | None) -> None:  
     """
     if (durable and problem is None) or not call.plan.audit.required:
         return
+    entry = calls.latest.get()
+    if entry is not None and entry[0] == call.seq:  # whatever it was, nobody gets it
+        _latest((*entry[:4], "refused", *entry[5:]))
     raise AuditUnavailable(
         "the record of this decision could not be made durable",
         guard=call.plan.name,

@@ -13,6 +13,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import clock
+from guardrail.call import cut_off_stages
 from guardrail.drivers.affinity import explain_affinity
 from guardrail.drivers.workers import Keeper, Worker, dropped_of, give_up, left_behind, place, start
 from guardrail.errors import LimitExceeded
@@ -96,6 +97,7 @@ def _hand_off(  # noqa: PLR0917 - called once per call: a bundle of these would 
         raise
     if not came:
         if give_up(worker):
+            cut_off_stages(call)
             raise too_late(call, _ABANDONED)
         worker.done.acquire()  # it ended in that very moment
     return _collect(worker, keeper, context)

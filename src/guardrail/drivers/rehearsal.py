@@ -22,13 +22,7 @@ def run(fn: Callable[..., Any], guard: Guard, sample: tuple[Any, ...]) -> None:
     Raises:
         Exception: Whatever the validation or the function raises.
     """
-    owner = getattr(fn, "__self__", None)
-    call = Call(guard.plan, sample if owner is None else (owner, *sample), {}, None, clock.now())
-    for policy in guard.plan.policies:
-        if isinstance(policy, Binding):
-            policy.enter(call)
-        elif isinstance(policy, Tabular):
-            policy.convert(call)
+    call = validated(fn, guard, sample, {})
     answer = guard.fn(*call.args, **call.kwargs)
     if guard.kind == "async":
         _in_its_own_loop(answer)
@@ -37,6 +31,23 @@ def run(fn: Callable[..., Any], guard: Guard, sample: tuple[Any, ...]) -> None:
         answer.close()
     elif guard.kind == "astream":
         _in_its_own_loop(_first(answer))
+
+
+def validated(fn: Callable[..., Any], guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """Return a call whose arguments are those that the function would receive; nothing is run.
+
+    Raises:
+        InvalidInput: They are not what the annotations say.
+        TypeError: They do not fit the parameters.
+    """
+    owner = getattr(fn, "__self__", None)
+    call = Call(guard.plan, args if owner is None else (owner, *args), kwargs, None, clock.now())
+    for policy in guard.plan.policies:
+        if isinstance(policy, Binding):
+            policy.enter(call)
+        elif isinstance(policy, Tabular):
+            policy.convert(call)
+    return call
 
 
 async def _first(items: Any) -> None:

@@ -14,6 +14,7 @@ _SERVERS: Final = (
     "aiohttp.web", "bentoml", "celery", "django", "fastapi", "flask", "grpc", "gunicorn", "hypercorn", "mlserver", "ray.serve",
     "starlette", "tornado.web", "uvicorn",
 )  # fmt: skip
+_testing = False
 
 
 def surroundings(service: str | None) -> dict[str, Any]:
@@ -26,9 +27,17 @@ def surroundings(service: str | None) -> dict[str, Any]:
     return found
 
 
+def is_a_test() -> None:
+    """Have every record of this process say that it comes of a test. To be called before the first guarded call."""
+    global _testing  # noqa: PLW0603 - one process, one kind
+    _testing = True
+
+
 def origin() -> str:
     """Return what kind of process this is: "test", "notebook", "service" or "batch" (a script that serves nobody)."""
     loaded = sys.modules
+    if _testing:
+        return "test"
     if "PYTEST_VERSION" in os.environ or "PYTEST_CURRENT_TEST" in os.environ:
         return "test"
     if "ipykernel.kernelapp" in loaded:

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -241,6 +241,23 @@ def stand_alone(home: Path) -> None:
     global _current  # noqa: PLW0603
     with _lock:
         _current = _build([Source({"home": Given(str(home), "stand_alone()", "configure()")})], "")
+
+
+def keep_apart(home: Path) -> None:
+    """Keep what is configured for guards, but nothing of where things are kept and who is told, until `reset()`.
+
+    No shared database or cache, no sinks, no anchors, no exporter of telemetry: whatever the calls of this process leave, they
+    leave below one folder.
+
+    Args:
+        home: That folder.
+    """
+    global _current  # noqa: PLW0603
+    with _lock:
+        _current = replace(
+            current(), home=home, database_url=None, cache_url=None, retention=None, selfcheck=None, telemetry="off",
+            sinks=MappingProxyType({}), routes=MappingProxyType({}), anchors=MappingProxyType({}),
+        )  # fmt: skip
 
 
 def reset(configured: Mapping[str, object] | None = None) -> None:
