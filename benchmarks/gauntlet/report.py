@@ -93,7 +93,9 @@ def _tools(tools: list[type[Tool]], places: dict[str, Environment], endings: lis
             place.versions
         )[:1]
         version = place.versions[main[0]] if main else ("" if place.python else run.NOT_INSTALLED)
-        lines.append(f"| {tool.name} | {version} | {' | '.join(str(count[word]) for word in words)} | {tool.about} |")
+        lines.append(
+            f"| {tool.name} | {version} | {' | '.join(str(count[word]) for word in words)} | {tool.about.replace('|', chr(92) + '|')} |"
+        )
     return "\n".join([*lines, ""])
 
 
