@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 FIND_PYTHON = for p in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done
 
-.PHONY: help demo test lint docs bench gauntlet faults fuzz soak clean
+.PHONY: help demo test lint docs bench beside gauntlet faults fuzz soak clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -49,6 +49,10 @@ bench: $(VENV)/.test ## what a call, its record, its delivery and its span cost,
 	@$(PY) -m benchmarks.delivery
 	@$(PY) -m benchmarks.spans
 	@$(PY) -m benchmarks.review
+
+beside: $(VENV)/.test ## what a call costs beside each peer, each in its own environment; writes docs/beside.md
+	@$(PY) -m pip install -q -e '.[bench]'
+	@$(PY) -m benchmarks.beside --out docs/beside.md
 
 gauntlet: $(VENV)/.test ## every case through guardrail and each peer, each in its own environment: about half an hour
 	@$(PY) -m pip install -q -e '.[bench]'

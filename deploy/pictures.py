@@ -57,7 +57,7 @@ def guard_and_review(folder: Path) -> None:
     with bureau_server.running(_histories(known, held_out)):
         batch(predict, held_out.applications, progress=False)
     shot(folder, "card", f"<div style='padding:16px'>{guard_of(predict)._repr_html_()}</div>", 800, 480)
-    screen = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    screen = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
     text.console = review_session.console = lambda **_: screen  # type: ignore[assignment]
     claim = review.claim("credit-desk", actor="anna")
     assert claim is not None
