@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ def _short(value: object) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return an error as one line: what a failed case said."""
-    text = " ".join(str(error).split())
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(error).split()))
     if not isinstance(error, Failed):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if len(text) <= 220 else f"{text[:217]}..."

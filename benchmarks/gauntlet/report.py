@@ -94,7 +94,7 @@ def _tools(tools: list[type[Tool]], places: dict[str, Environment], endings: lis
         )[:1]
         version = place.versions[main[0]] if main else ("" if place.python else run.NOT_INSTALLED)
         lines.append(
-            f"| {tool.name} | {version} | {' | '.join(str(count[word]) for word in words)} | {tool.about.replace('|', chr(92) + '|')} |"
+            f"| {tool.name} | {version} | {' | '.join(str(count[word]) for word in words)} | {_cell(tool.about, code=True)} |"
         )
     return "\n".join([*lines, ""])
 
@@ -129,6 +129,7 @@ def _reasons(tools: list[type[Tool]], cases: list[Case], found: dict[tuple[str, 
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _cell(text: str) -> str:
-    """Return a text that does not break a table, nor the page."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("`", "'").replace("\n", " ")
+def _cell(text: str, *, code: bool = False) -> str:
+    """Return a text that does not break a table, nor the page; `code` leaves what stands between backticks."""
+    text = text.replace("|", "\\|")
+    return text if code else text.replace("<", "&lt;").replace("*", "\\*").replace("`", "'").replace("\n", " ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gauntlet.spans import exporter
 from benchmarks.gauntlet.tool import Function, Tool
 
 
@@ -17,12 +18,10 @@ class Adapter(Tool):
     def start(self, home: Path) -> None:
         super().start(home)
         from langfuse import Langfuse, observe
-        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
         self.observe = observe
-        exporter = ConsoleSpanExporter(out=(home / "spans.txt").open("w"))
         keys = {"public_key": "pk-lf-gauntlet", "secret_key": "sk-lf-gauntlet", "base_url": "http://127.0.0.1:9"}
-        self.client = Langfuse(**keys, span_exporter=exporter, flush_at=1)
+        self.client = Langfuse(**keys, span_exporter=exporter(home / "spans.txt"), flush_at=1)
 
     def finish(self) -> None:
         self.client.flush()

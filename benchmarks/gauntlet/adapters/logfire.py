@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gauntlet.spans import exporter
 from benchmarks.gauntlet.tool import Function, Tool
 
 
@@ -18,10 +19,10 @@ class Adapter(Tool):
     def start(self, home: Path) -> None:
         super().start(home)
         import logfire
-        from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
         self.logfire = logfire
-        spans = SimpleSpanProcessor(ConsoleSpanExporter(out=(home / "spans.txt").open("w")))
+        spans = SimpleSpanProcessor(exporter(home / "spans.txt"))
         logfire.configure(send_to_logfire=False, console=False, additional_span_processors=[spans])
 
     def finish(self) -> None:

@@ -18,12 +18,15 @@ class Adapter(Tool):
     def start(self, home: Path) -> None:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
-        os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
+        os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "true"
         super().start(home)
         import mlflow
 
         self.mlflow = mlflow
         mlflow.set_tracking_uri((home / "runs").as_uri())
+
+    def finish(self) -> None:
+        self.mlflow.flush_trace_async_logging()
 
     def wrap(self, fn: Function) -> Any:
         return self.mlflow.trace(fn)

@@ -13,6 +13,7 @@ class Adapter(Tool):
     requirements = ("stamina==26.1.0",)
     about = "`@stamina.retry(on=…, attempts=…, timeout=…)`; generators since 26.1"
     claims = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "retry", "deadline"})
+    lacks = (frozenset({"retry", "generator"}),)  # it begins a generator anew, also after items, and says so
 
     def start(self, home: Path) -> None:
         super().start(home)

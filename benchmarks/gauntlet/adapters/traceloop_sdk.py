@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gauntlet.spans import exporter
 from benchmarks.gauntlet.tool import Function, Tool
 
 
@@ -18,13 +19,11 @@ class Adapter(Tool):
     def start(self, home: Path) -> None:
         os.environ["TRACELOOP_TELEMETRY"] = "false"
         super().start(home)
-        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
         from traceloop.sdk import Traceloop
         from traceloop.sdk.decorators import task
 
         self.task = task
-        exporter = ConsoleSpanExporter(out=(home / "spans.txt").open("w"))
-        Traceloop.init(app_name="gauntlet", disable_batch=True, exporter=exporter, telemetry_enabled=False)
+        Traceloop.init(app_name="gauntlet", disable_batch=True, exporter=exporter(home / "spans.txt"), telemetry_enabled=False)
 
     def wrap(self, fn: Function) -> Any:
         return self.task(name="predict")(fn)

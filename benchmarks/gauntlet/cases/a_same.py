@@ -259,6 +259,7 @@ def recursion(tool: Tool, home: Path) -> None:
             other = threading.Thread(target=lambda: box.append(wrapped(1)))
             other.start()
             other.join(10)
+            ask(box, "the call in the other thread still waits after 10 s")
             return box[0]
         return 1 + wrapped(n - 1)
 
