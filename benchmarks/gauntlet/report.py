@@ -44,7 +44,7 @@ that offer nothing of it. `bare` is the function with no tool at all.
 The cases were written by guardrail's authors, from what their users ask for and from defects that were seen in one tool or another. They say
 nothing of what else a tool is good for, nor of what it costs.
 
-**To add a tool**, write `benchmarks/gauntlet/adapters/name.py` with a class `Adapter(Tool)`: its requirements, its claims, and one
+**To add a tool**, write `benchmarks/gauntlet/adapters/name.py` with a class `Adapter`: its requirements, its claims, and one
 method for each claim. **To add a case**, write a function with `@case("what is expected", "what", "it", "needs")` in a file of
 `benchmarks/gauntlet/cases/`; it gets a tool and an empty folder, and raises if the tool does not do it. If an adapter uses a tool
 otherwise than its documentation says, that is a defect of this page: please report it.

@@ -132,7 +132,7 @@ def test_what_was_checked_is_what_is_connected_to(names, tmp_path):
     with peer(answer(200), server_context(certificate)) as other:
         target = checked_target(f"https://hooks.example:{other.port}/in?a=b", allow_private=True, ports=(other.port,))
         client = http.Client.to(target, 5.0)
-        client._ca = str(ca)  # the system does not know our authority
+        client._trusted = client._trusted._replace(ca=str(ca))  # the system does not know our authority
         for _ in range(2):
             assert client.post(target.path, b"{}", {}).status == 200
             client.close()

@@ -13,9 +13,9 @@ from guardrail.delivery import schemes
 from guardrail.errors import AccessDenied, ConfigError, GuardrailError, InvalidInput
 from guardrail.ledger import notes, proofs
 from guardrail.review import argilla, label_studio, receiving
+from guardrail.samples import read_lines
 from guardrail.settings import hours
 from guardrail.settings.table import TABLE
-from guardrail.testing.samples import read_lines
 
 
 class Target(NamedTuple):

@@ -15,8 +15,8 @@ from guardrail.load.runner import Runner
 from guardrail.load.schedule import Step, even
 from guardrail.load.tally import ELSEWHERE, WAITING, Ended, Tally
 from guardrail.load.targets import target_of
+from guardrail.samples import Sample
 from guardrail.testing import fake_clock
-from guardrail.testing.samples import Sample
 
 
 def tally_of(rate, calls, *, budget=0.1, lost=0, seconds=1.0):

@@ -15,7 +15,7 @@ from guardrail.load.runner import Runner
 from guardrail.load.schedule import Step, even
 from guardrail.load.tally import ELSEWHERE, WAITING
 from guardrail.load.targets import Plain, target_of
-from guardrail.testing.samples import Sample
+from guardrail.samples import Sample
 
 
 def load(fn, *steps, item=lambda _: Sample((), {}), in_flight=1000, drain=5.0, budget=None, tables=False, warm_up=0):

@@ -308,7 +308,7 @@ def test_waiting_ends_with_the_deadline(service, server):
     server.delete(row)
     server.set(f"{row}:lease", "somebody")
     with pytest.raises(BudgetExceeded, match="another process"):
-        shared(rate, budget="4s")(7)  # a quarter of it is what a busy store may take to answer
+        shared(rate, budget=Budget("2s", enforce="report"))(7)  # on the caller's thread: there is one clock that ends it
     assert asked == [7]
 
 

@@ -430,3 +430,18 @@ def test_what_cannot_be_json_is_refused_by_its_type(case: Make) -> None:
         with pytest.raises(ConfigError, match="of type object"):
             refused()
     assert ticket.state == "pending"
+
+
+def test_ids_of_one_process_stand_in_the_order_in_which_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many in one instant, and when the clock goes back a little; the oldest case is the first that a person gets."""
+    from guardrail import clock
+    from guardrail.review.case import new_id
+
+    moment = [1_800_000_000.0]
+    monkeypatch.setattr(clock, "wall", lambda: moment[0])
+    ids = [new_id() for _ in range(500)]
+    moment[0] -= 0.1
+    ids += [new_id() for _ in range(500)]
+    assert ids == sorted(set(ids))
+    moment[0] -= 3600
+    assert new_id() < ids[0]

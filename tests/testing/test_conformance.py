@@ -18,9 +18,9 @@ from pydantic import BaseModel, Field
 import guardrail
 from guardrail import Audit, Budget, Cache, ConfigError, Limit, Prediction, control, guard_of, guarded, settings, with_options
 from guardrail.ledger import reader
+from guardrail.samples import sample_of
 from guardrail.testing import Finding, checks, checks_policies, checks_where, selftest
 from guardrail.testing.conformance import CHECKS
-from guardrail.testing.samples import sample_of
 from guardrail.testing.subject import Ran, Subject
 from guardrail.testing.world import apart
 

@@ -17,7 +17,7 @@ from annotated_types import Gt, MinLen
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, field_validator
 
 from guardrail import ConfigError, guard_of, guarded
-from guardrail.testing.samples import Sample, make_up, read_lines, sample_of
+from guardrail.samples import Sample, make_up, read_lines, sample_of
 
 
 class Colour(enum.Enum):

@@ -154,8 +154,8 @@ def _where(*, real: bool, mode: str | None, guarded: bool) -> str:
 def _samples(fn: Callable[..., Any], wanted: Wanted, target: Target, told: list[str]) -> Callable[[Step], Any]:
     from guardrail.load.data import Fitting
     from guardrail.load.targets import Guarded
+    from guardrail.samples import Sample
     from guardrail.spec import get
-    from guardrail.testing.samples import Sample
 
     guarded = isinstance(target, Guarded)
     rows, weights = wanted.rows()

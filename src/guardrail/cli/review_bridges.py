@@ -12,7 +12,6 @@ from guardrail import review as desk
 from guardrail.cli.review_text import AsJson
 from guardrail.cli.text import clean, emit, reasons_told, say, table
 from guardrail.errors import ConfigError
-from guardrail.review.answering import FINE
 
 
 def register(group: typer.Typer) -> None:
@@ -63,6 +62,8 @@ def take_in(
     people = [each.rpartition("=") for each in person or ()]
     if not all(key and name for key, _, name in people):
         raise ConfigError("--person says who is who", hint='write --person 3=anna, or --person "ann@bank.example=anna"')
+    from guardrail.review.answering import FINE
+
     with reasons_told():
         found = desk.take_in(path, tool, people={key: name for key, _, name in people})
     if as_json:

@@ -49,8 +49,8 @@ def selftest(
     any, they are made up from its annotations. Records and tickets go to a home of their own, which vanishes. Exit code 1
     if something is wrong.
     """
+    from guardrail.samples import read_lines
     from guardrail.testing import conformance
-    from guardrail.testing.samples import read_lines
 
     samples = [] if data is None else read_lines(data)
     with _home(), contextlib.redirect_stdout(sys.stderr):  # what the function prints is no part of the result

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from guardrail.errors import ConfigError
-from guardrail.testing.samples import Sample, read_lines
+from guardrail.samples import Sample, read_lines
 
 _VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _JSON_NUMBER: Final = frozenset("-0123456789")

@@ -9,8 +9,8 @@ from typing import Any, Final, Protocol
 
 from guardrail.errors import ConfigError
 from guardrail.load.tally import Ended
+from guardrail.samples import Sample
 from guardrail.spec import get
-from guardrail.testing.samples import Sample
 
 _TOTAL: Final = "total"
 WORKERS: Final = 16  # threads

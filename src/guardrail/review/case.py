@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import os
 import pwd
+import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 
-from guardrail import clock, settings
+from guardrail import clock, lifecycle, settings
 from guardrail.errors import ConfigError, GuardrailError, Refused
 from guardrail.review.levels import first_act
 from guardrail.settings.hours import ALWAYS
@@ -25,6 +26,9 @@ OnExpiry: TypeAlias = Literal["hold", "reject", "fallback", "provisional"]
 Kind: TypeAlias = Literal["case", "audit", "appeal", "override", "gold"]
 Row: TypeAlias = Mapping[Any, Any]  # of a table: by column
 KnownBy: TypeAlias = Literal["oidc", "token", "os", "asserted"]
+_PARTS: Final = 1 << 12  # of a millisecond
+_lock = threading.Lock()
+_latest = 0
 
 
 class TicketNotFound(GuardrailError, LookupError):
@@ -277,10 +281,29 @@ def standing(row: Mapping[Any, Any], now: float) -> State:
 
 
 def new_id(at: float | None = None) -> str:
-    """Return a new UUIDv7 (RFC 9562, section 5.7): ordered by time, that of a moment or the present one, random at its end."""
-    millis = int((clock.wall() if at is None else at) * 1000) & (1 << 48) - 1
-    chance = int.from_bytes(os.urandom(10), "big")
-    return str(uuid.UUID(int=millis << 80 | 7 << 76 | (chance >> 62 & 0xFFF) << 64 | 2 << 62 | chance & (1 << 62) - 1))
+    """Return a new UUIDv7 (RFC 9562, section 5.7, method 3): ordered by time, random at its end.
+
+    Args:
+        at: Its moment, in seconds since the epoch. Without one it is made for now, and comes after all others of this process.
+    """
+    global _latest  # noqa: PLW0603 - the moment of the last one
+    moment = int((clock.wall() if at is None else at) * 1000 * _PARTS)
+    if at is None:
+        with _lock:
+            if moment <= _latest < moment + 1000 * _PARTS:  # within a second; a clock that was set back further is believed
+                moment = _latest + 1
+            _latest = moment
+    millis, part = divmod(moment, _PARTS)
+    chance = int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
+    return str(uuid.UUID(int=(millis & (1 << 48) - 1) << 80 | 7 << 76 | part << 64 | 2 << 62 | chance))
+
+
+def _in_child() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.Lock()
+
+
+lifecycle.after_fork(_in_child)
 
 
 def to_text(value: Any) -> str:

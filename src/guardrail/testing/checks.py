@@ -11,8 +11,8 @@ from typing import Any, Final
 from guardrail.decision import Decision
 from guardrail.errors import ConfigError, InvalidInput
 from guardrail.guard import kind_of
+from guardrail.samples import Sample
 from guardrail.testing.recording import Record, recorded
-from guardrail.testing.samples import Sample
 from guardrail.testing.spying import watched
 from guardrail.testing.subject import Ran, Subject
 from guardrail.testing.verdicts import Tally, Verdict, calls, skipped

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from guardrail import registry
+from guardrail.samples import Sample, make_up, sample_of
 from guardrail.testing import checks, checks_policies, checks_where
 from guardrail.testing.forcing import force
-from guardrail.testing.samples import Sample, make_up, sample_of
 from guardrail.testing.subject import Subject
 from guardrail.testing.verdicts import Finding, Verdict, skipped
 from guardrail.testing.world import apart

@@ -18,8 +18,8 @@ from guardrail import clock, content
 from guardrail.errors import ConfigError, InvalidInput
 from guardrail.policies.table import Tabular
 from guardrail.policies.validation import Binding
+from guardrail.samples import Sample
 from guardrail.spec import get
-from guardrail.testing.samples import Sample
 from guardrail.using import guard_of
 
 T = TypeVar("T")
