@@ -58,8 +58,9 @@ def main() -> None:
     if given.child:
         child(given.child[0], Path(given.child[1]))
         return
-    found = [each for name in tools(given.only) if (each := measured(name)) is not None]
-    text = page(found)
+    left_out: dict[str, str] = {}
+    found = [each for name in tools(given.only) if (each := measured(name, left_out)) is not None]
+    text = page(found, left_out)
     if given.out is None:
         sys.stdout.write(text)
     else:
@@ -77,14 +78,14 @@ def tools(only: str | None) -> list[str]:
     ]  # fmt: skip
 
 
-def measured(name: str) -> dict[str, Any] | None:
-    """Have a tool measured in its own environment; None where it cannot be installed or used."""
+def measured(name: str, left_out: dict[str, str]) -> dict[str, Any] | None:
+    """Have a tool measured in its own environment; None where it cannot be installed or used: why goes into `left_out`."""
     from benchmarks.gauntlet import environments, tool
 
     adapter = tool.load()[name]
     place = environments.build(name, adapter.requirements) if adapter.requirements else environments.own(("guardrail-sdk",))
     if place.python is None:
-        sys.stderr.write(f"{name}: {place.reason}\n")
+        left_out[name] = place.reason
         return None
     with tempfile.TemporaryDirectory(prefix="beside-") as folder:
         variables = os.environ | adapter.environment | {"PYTHONPATH": str(ROOT)}
@@ -92,12 +93,12 @@ def measured(name: str) -> dict[str, Any] | None:
         try:
             done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False)
         except subprocess.TimeoutExpired:
-            sys.stderr.write(f"{name}: did not end within 300 s\n")
+            left_out[name] = f"more than {ROUNDS * CALLS + MANY:,} calls did not end within 300 s"
             return None
         ended = time.time()
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:
-        sys.stderr.write(f"{name}: {done.stderr[-400:]}\n")
+        left_out[name] = done.stderr.strip().rpartition("\n")[2][:200]
         return None
     result: dict[str, Any] = json.loads(lines[-1])
     sys.stderr.write(f"{name}: {result['caller']:.1f} µs\n")
@@ -197,7 +198,7 @@ def installed(requirement: str) -> float:
     return size / 2**20
 
 
-def page(found: list[dict[str, Any]]) -> str:
+def page(found: list[dict[str, Any]], left_out: dict[str, str]) -> str:
     """Return the page."""
     ours = next((each["caller"] for each in found if each["name"] == "guardrail"), None)
     head = "| tool | does for a call | caller, µs | in guardrails | whole process, µs | import and set-up, ms CPU | memory, MiB | grown in 20,000 calls, MiB | at exit, s | installed, MiB |"
@@ -210,6 +211,7 @@ def page(found: list[dict[str, Any]]) -> str:
             f"| {each['rss']:.0f} | {each['grown']:.1f} | {each['exit']:.2f} | {each['size']:.0f} |"
         )
     table = "\n".join(lines)
+    others = "".join(f"\nNot measured: {name}: {escape(why)}.\n" for name, why in left_out.items())
     return f"""# Cost beside the peers
 
 ![CPU that a call adds to its caller, of each tool](pictures/beside.svg)
@@ -220,7 +222,7 @@ second column says what: a cheap one that only retries and a dear one that write
 ratios are not.
 
 {table}
-
+{others}
 *caller*: CPU of the calling thread added to the bare function, least of {ROUNDS} rounds. *whole process*: CPU of all its threads for each of
 {MANY:,} calls, until everything is written. *import and set-up*: until the first call. *at exit*: from the last line of the program to its end.
 

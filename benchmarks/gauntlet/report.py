@@ -44,7 +44,7 @@ that offer nothing of it. `bare` is the function with no tool at all.
 The cases were written by guardrail's authors, from what their users ask for and from defects that were seen in one tool or another. They say
 nothing of what else a tool is good for, nor of what it costs.
 
-**To add a tool**, write `benchmarks/gauntlet/adapters/name.py` with a class `Adapter`: its requirements, its claims, and one
+**To add a tool**, write `benchmarks/gauntlet/adapters/name.py` with a class `Adapter`, a `Tool`: its requirements, its claims, and one
 method for each claim. **To add a case**, write a function with `@case("what is expected", "what", "it", "needs")` in a file of
 `benchmarks/gauntlet/cases/`; it gets a tool and an empty folder, and raises if the tool does not do it. If an adapter uses a tool
 otherwise than its documentation says, that is a defect of this page: please report it.
@@ -93,9 +93,7 @@ def _tools(tools: list[type[Tool]], places: dict[str, Environment], endings: lis
             place.versions
         )[:1]
         version = place.versions[main[0]] if main else ("" if place.python else run.NOT_INSTALLED)
-        lines.append(
-            f"| {tool.name} | {version} | {' | '.join(str(count[word]) for word in words)} | {_cell(tool.about, code=True)} |"
-        )
+        lines.append(f"| {tool.name} | {version} | {' | '.join(str(count[word]) for word in words)} | {_cell(tool.about)} |")
     return "\n".join([*lines, ""])
 
 
@@ -129,7 +127,6 @@ def _reasons(tools: list[type[Tool]], cases: list[Case], found: dict[tuple[str, 
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _cell(text: str, *, code: bool = False) -> str:
-    """Return a text that does not break a table, nor the page; `code` leaves what stands between backticks."""
-    text = text.replace("|", "\\|")
-    return text if code else text.replace("<", "&lt;").replace("*", "\\*").replace("`", "'").replace("\n", " ")
+def _cell(text: str) -> str:
+    """Return a text that does not break a table, nor the page, nor passes for code of ours."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("`", "'").replace("\n", " ")
