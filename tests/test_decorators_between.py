@@ -135,3 +135,40 @@ def test_a_secret_is_never_looked_for_in_the_wrong_place():
 
     with pytest.raises(TypeError):
         login("hunter2")
+
+
+@pytest.mark.parametrize("wrong", [((1,), {"bogus": 3}), ((), {}), ((1, 2, 3), {})], ids=["unknown", "missing", "too many"])
+@pytest.mark.parametrize("first", [True, False], ids=["as the first call", "as a later one"])
+def test_nobody_turns_the_checks_off_by_a_call_of_the_wrong_shape(wrong, first):
+    """A decorator that only passes on has a true signature, whoever calls first: what is checked stays checked."""
+    ran = []
+
+    @guarded
+    @passing_on
+    def predict(x: int, y: int = 2) -> int:
+        ran.append(x)
+        return y
+
+    if not first:
+        assert predict("1") == 2
+    args, kwargs = wrong
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            predict(*args, **kwargs)
+    ran.clear()
+    with pytest.raises(InvalidInput):
+        predict("a")
+    assert ran == []
+
+
+def test_the_signature_counts_where_the_functions_own_error_would_not_be_seen():
+    """With a fallback nobody could tell a call that the function did not take: a wrong call is a TypeError."""
+
+    @guarded(fallback=0)
+    @passing_on
+    def predict(x: int) -> int:
+        return x
+
+    with pytest.raises(TypeError):
+        predict()
+    assert not decide(predict, "a").ok

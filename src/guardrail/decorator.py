@@ -165,29 +165,47 @@ def _check_target(fn: Any) -> None:
 
 
 def _settling(guard: Guard, run: Any) -> Any:
-    """Return the same function, which first finds out whether the signature of a decorated function can be believed."""
+    """Return the same function, whose first call finds out whether the signature of a decorated function can be believed."""
     if guard.kind == "sync":
 
         def plain(*args: Any, **kwargs: Any) -> Any:
-            guard.settle(args, kwargs)
-            return run(*args, **kwargs)
+            with _Doubt(guard, args, kwargs):
+                return run(*args, **kwargs)
 
         return plain
     if guard.kind == "async":
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            guard.settle(args, kwargs)
-            return await run(*args, **kwargs)
+            with _Doubt(guard, args, kwargs):
+                return await run(*args, **kwargs)
 
         return coroutine
     if guard.kind == "stream":
 
         def stream(*args: Any, **kwargs: Any) -> Any:
-            guard.settle(args, kwargs)
-            return (yield from run(*args, **kwargs))
+            with _Doubt(guard, args, kwargs):
+                return (yield from run(*args, **kwargs))
 
         return stream
     return run
+
+
+class _Doubt:
+    """One call; the first one tells whether the signature is true."""
+
+    __slots__ = ("guard", "shape")
+
+    def __init__(self, guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.guard = guard
+        self.shape = guard.settle(args, kwargs) if guard.own is not None else None
+
+    def __enter__(self) -> None:
+        """Begin the call."""
+
+    def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> None:
+        """Judge, where there is a doubt."""
+        if self.shape is not None:
+            self.guard.believe(self.shape, problem)
 
 
 def wrap(guard: Guard) -> Any:

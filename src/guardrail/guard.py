@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from guardrail import registry
 from guardrail.errors import ConfigError
 from guardrail.functions import code_hash, default_name, inner
-from guardrail.shape import Misshapen, own_shape_of, shape_of
+from guardrail.shape import Misshapen, Shape, own_shape_of, shape_of
 from guardrail.spec import Given, check_together, get
 from guardrail.store import forks
 
@@ -120,35 +120,58 @@ class Guard:
                 hint=f'write @guarded(name="loans", version="3.2.0", {option})',
             )
 
-    def settle(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Give up a signature that a call has shown to be untrue: the decorator below takes what the signature does not.
+    def settle(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shape | None:
+        """Find out by the first call whether the signature of a decorated function is true; it counts for all that follow.
 
-        Arguments are passed on unchecked from then on. A signature that marks parameters as secret, personal or as a business
-        id is kept: what stands where could not be told any more.
+        A call that fits it shows that it is. One that only the decorator below can take shows that it may not be, and its arguments
+        are passed on unchecked: whoever calls then sees whether the function took them (`believe`). Nobody turns checks
+        off by a later call. A signature that marks parameters as secret, personal or as a business id is always kept: what
+        stands where could not be told any more; and so is that of a guard which hides the function's own TypeError.
+
+        Returns:
+            The signature that is in doubt, None where it is believed.
         """
-        if self.own is None or self.shape is None:
-            return
+        own, shape = self.own, self.shape
+        if own is None or shape is None:
+            return None
         try:
-            self.shape.bind(args, kwargs)
+            shape.bind(args, kwargs)
         except Misshapen:
             try:
-                self.own.bind(args, kwargs)
+                own.bind(args, kwargs)
             except Misshapen:
-                return
-            _ = self.plan  # which resolves the annotations
-            from guardrail import markers, notices  # noqa: PLC0415 - only such guards need them
+                return None
+            _ = self.plan  # which resolves the annotations and merges the options
+            from guardrail import markers  # noqa: PLC0415 - only such guards need them
 
             marks = (markers.Secret, markers.PII, markers.Subject, markers.BusinessId)
-            if any(markers.holds(kind, *marks) for kind in self.parts.get("annotations", {}).values()):
-                return
+            marked = any(markers.holds(kind, *marks) for kind in self.parts.get("annotations", {}).values())
+            if marked or any(get(self._spec or {}, name) is not None for name in ("fallback", "review")):
+                return None
             with self.lock:
-                if self.own is not None:
-                    self.shape, self.own = self.own, None
-                    self.parts.pop("checks", None)
-                    self.reconfigure()
-            notices.say(
-                "unchecked", "arguments are not checked: a decorator below takes others than its signature says", guard=self.name
-            )
+                if self.own is None:
+                    return None
+                self._trust(own)
+            return shape
+        self.own = None
+        return None
+
+    def believe(self, shape: Shape, problem: BaseException | None) -> None:
+        """Judge a signature that was in doubt by how the call ended: a TypeError shows that it was true after all."""
+        if isinstance(problem, TypeError):
+            with self.lock:
+                self._trust(shape)
+            return
+        from guardrail import notices  # noqa: PLC0415 - only such guards need them
+
+        notices.say(
+            "unchecked", "arguments are not checked: a decorator below takes others than its signature says", guard=self.name
+        )
+
+    def _trust(self, shape: Shape) -> None:
+        self.shape, self.own = shape, None
+        self.parts.pop("checks", None)
+        self.reconfigure()
 
     def stands_for(self, wrapper: Any) -> None:
         """Note the function that users call, without keeping it alive."""
