@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -54,6 +56,7 @@ class KafkaSink:
         self._trusted = trust.Trust.of(address)
         self._topic = address.path[1:]
         self._producer: Any = None
+        self._pid = 0  # of the process that made it
         self._heard = 0  # the code of what the brokers have against the connection itself
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
@@ -109,12 +112,17 @@ class KafkaSink:
 
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is not None:
+        if producer is not None and self._pid != os.getpid():
+            # A parent's: its locks may be held for ever by threads that are not here, so it is neither asked nor freed.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
+        elif producer is not None:
             producer.purge()
             # What is purged in flight leaves a gap, which this producer will not go over.
             _flushed(producer, _TURN)
 
     def _made(self) -> Any:
+        if self._pid != os.getpid():
+            self._drop()
         if self._producer is None:
             from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - an extra
 
@@ -148,7 +156,7 @@ class KafkaSink:
             ]
             self._heard = 0
             try:
-                self._producer = Producer(settings)
+                self._producer, self._pid = Producer(settings), os.getpid()
             except KafkaException:  # its text quotes settings
                 raise ConfigError(
                     f"{where.where} is not what librdkafka takes",
