@@ -169,6 +169,8 @@ def _settling(guard: Guard, run: Any) -> Any:
     if guard.kind == "sync":
 
         def plain(*args: Any, **kwargs: Any) -> Any:
+            if guard.own is None:  # settled
+                return run(*args, **kwargs)
             with _Doubt(guard, args, kwargs):
                 return run(*args, **kwargs)
 
@@ -176,6 +178,8 @@ def _settling(guard: Guard, run: Any) -> Any:
     if guard.kind == "async":
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            if guard.own is None:  # settled
+                return await run(*args, **kwargs)
             with _Doubt(guard, args, kwargs):
                 return await run(*args, **kwargs)
 
@@ -197,7 +201,7 @@ class _Doubt:
 
     def __init__(self, guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.guard = guard
-        self.shape = guard.settle(args, kwargs) if guard.own is not None else None
+        self.shape = guard.settle(args, kwargs)
 
     def __enter__(self) -> None:
         """Begin the call."""
