@@ -10,7 +10,7 @@ from typing import Annotated
 
 import pytest
 
-from guardrail import InvalidInput, Secret, decide, guarded
+from guardrail import InvalidInput, Secret, Stopped, control, decide, guarded
 
 
 def with_session(fn):
@@ -172,3 +172,19 @@ def test_the_signature_counts_where_the_functions_own_error_would_not_be_seen():
     with pytest.raises(TypeError):
         predict()
     assert not decide(predict, "a").ok
+
+
+def test_a_call_that_was_refused_settles_nothing():
+    """A killed guard runs nothing, so nobody saw whether the function takes the call."""
+
+    @guarded(name="between killed")
+    @passing_on
+    def predict(x: int) -> int:
+        return x
+
+    control.kill("between killed", reason="test")
+    with pytest.raises(Stopped):
+        predict(1, bogus=2)
+    control.revive("between killed")
+    with pytest.raises(InvalidInput):
+        predict("a")

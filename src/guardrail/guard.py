@@ -157,10 +157,16 @@ class Guard:
         return None
 
     def believe(self, shape: Shape, problem: BaseException | None) -> None:
-        """Judge a signature that was in doubt by how the call ended: a TypeError shows that it was true after all."""
-        if isinstance(problem, TypeError):
+        """Judge a signature that was in doubt by how the call ended.
+
+        An answer shows that it is untrue, a TypeError that it is true after all; a refusal or any other error shows nothing.
+        """
+        if problem is not None:
             with self.lock:
+                own = self.shape
                 self._trust(shape)
+                if not isinstance(problem, TypeError):
+                    self.own = own
             return
         from guardrail import notices  # noqa: PLC0415 - only such guards need them
 
