@@ -182,9 +182,9 @@ def test_a_call_that_was_refused_settles_nothing():
     def predict(x: int) -> int:
         return x
 
-    control.kill("between killed", reason="test")
+    control.kill("between killed", reason="test", by="me")
     with pytest.raises(Stopped):
         predict(1, bogus=2)
-    control.revive("between killed")
+    control.revive("between killed", by="me")
     with pytest.raises(InvalidInput):
         predict("a")
