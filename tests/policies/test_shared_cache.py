@@ -308,7 +308,7 @@ def test_waiting_ends_with_the_deadline(service, server):
     server.delete(row)
     server.set(f"{row}:lease", "somebody")
     with pytest.raises(BudgetExceeded, match="another process|within the time"):  # worker and caller both see the end
-        shared(rate, budget="2s")(7)
+        shared(rate, budget="4s")(7)  # a quarter of it is what a busy store may take to answer
     assert asked == [7]
 
 
