@@ -42,6 +42,7 @@ from guardrail import (
     settings,
     with_options,
 )
+from guardrail.policies import shared_cache
 from guardrail.store import redis_connections
 
 SOON = 20.0  # seconds; a wait that only ends so late has failed
@@ -300,15 +301,17 @@ def test_a_cancelled_task_gives_the_lease_back(service, server):
     asyncio.run(main())
 
 
-def test_waiting_ends_with_the_deadline(service, server):
+def test_waiting_ends_with_the_deadline(service, server, monkeypatch):
     """A lease that nobody gives back is not waited for longer than the call has time."""
+    # A look may take a quarter of what is left. At the end that is a few ms, and a store that is slower counts as away.
+    monkeypatch.setattr(shared_cache, "_SHARE", 1.0)
     rate, asked = counting()
     shared(rate)(7)
     (row,) = keys(server, service)
     server.delete(row)
     server.set(f"{row}:lease", "somebody")
     with pytest.raises(BudgetExceeded, match="another process|within the time"):  # worker and caller both see the end
-        shared(rate, budget="4s")(7)  # a quarter of it is what a busy store may take to answer
+        shared(rate, budget="2s")(7)
     assert asked == [7]
 
 
