@@ -7,6 +7,9 @@ PY := $(VENV)/bin/python
 FIND_PYTHON = for p in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done
 
+# uv installs in seconds what takes pip minutes; where it cannot (no build of it, packages that only pip's settings find), pip does.
+INSTALL = sh deploy/install.sh $(PY)
+
 .PHONY: help demo test lint docs bench beside gauntlet faults fuzz soak clean
 
 help: ## this list
@@ -15,15 +18,15 @@ help: ## this list
 $(VENV)/.base:
 	@python="$$($(FIND_PYTHON))"; \
 	if [ -z "$$python" ]; then echo "guardrail needs Python 3.11 or newer, with venv; none was found (try: make PYTHON=/path/to/python)" >&2; exit 1; fi; \
-	"$$python" -m venv $(VENV) && $(PY) -m pip install -q --upgrade pip
+	"$$python" -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.examples: $(VENV)/.base pyproject.toml
-	@$(PY) -m pip install -q -e '.[examples]'
+	@$(INSTALL) -e '.[examples]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.base pyproject.toml
-	@$(PY) -m pip install -q -e '.[test]'
+	@$(INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/.examples
 
 demo: $(VENV)/.examples ## the main job: a credit model on real applications, guarded
@@ -43,27 +46,28 @@ test: lint ## style, types and every test, on each Python from 3.11 to 3.13 that
 docs: $(VENV)/.test ## the documentation as a site, in site/
 	@$(VENV)/bin/mkdocs build --quiet --strict
 
-bench: $(VENV)/.test ## what a call, its record, its delivery and its span cost, beside the same by hand
+bench: $(VENV)/.test ## what a call, its record, its delivery and its span cost, beside the same by hand, then what `beside` does
 	@$(PY) -m benchmarks.call_path
 	@$(PY) -m benchmarks.ledger
 	@$(PY) -m benchmarks.delivery
 	@$(PY) -m benchmarks.spans
 	@$(PY) -m benchmarks.review
+	@$(MAKE) --no-print-directory beside
 
-beside: $(VENV)/.test ## what a call costs beside each peer, each in its own environment; writes docs/beside.md
-	@$(PY) -m pip install -q -e '.[bench]'
+beside: $(VENV)/.test ## CPU, memory, end and scaling beside each peer, each in its own environment; writes docs/beside.md
+	@$(INSTALL) -e '.[bench]'
 	@$(PY) -m benchmarks.beside --out docs/beside.md
 
 gauntlet: $(VENV)/.test ## every case through guardrail and each peer, each in its own environment: about half an hour
-	@$(PY) -m pip install -q -e '.[bench]'
+	@$(INSTALL) -e '.[bench]'
 	@$(PY) -m benchmarks.gauntlet --out docs/gauntlet.md
 
 faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte: ten minutes and more
-	@$(PY) -m pip install -q fusepy
+	@$(INSTALL) fusepy
 	@TEST_FAULTS=1 LEDGER_MODEL_EXAMPLES=500 $(PY) -m pytest -q -o timeout=3600 tests/faults tests/ledger/test_ledger_model.py
 
 fuzz: $(VENV)/.test ## every parser for a minute each, guided by the branches that an input takes (atheris)
-	@$(PY) -m pip install -q atheris
+	@$(INSTALL) atheris
 	@$(PY) tests/fuzz 60
 
 soak: $(VENV)/.test ## fifteen minutes of load while workers, Redis, PostgreSQL and sinks are killed, the disk fills, the clock jumps

@@ -14,8 +14,7 @@ for version in 3.11 3.12 3.13; do
   venv=".venv-$version"
   if [ ! -e "$venv/.test" ] || [ pyproject.toml -nt "$venv/.test" ]; then
     "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install -q --upgrade pip
-    "$venv/bin/python" -m pip install -q -e '.[test]'
+    sh deploy/install.sh "$venv/bin/python" -e '.[test]'
     touch "$venv/.test"
   fi
   [ "${1:-}" = prepare ] && continue
