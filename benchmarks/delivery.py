@@ -1,5 +1,5 @@
 """What delivery carries and costs: records a second to a local sink; a caller's cost and memory with a sink that is down;
-the way back to zero when it returns.
+the way back to zero when it returns; and what a span costs beside the SDK's own (`benchmarks.spans`, in a process of its own).
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -157,7 +158,7 @@ def beside_a_sink_that_is_down(home: Path, records: int) -> dict[str, float]:
     return found
 
 
-def main() -> None:
+def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--records", type=int, default=RECORDS, help="how many go through a local sink")
     arguments.add_argument("--down", type=int, default=DOWN, help="how many are made while a sink is down")
@@ -190,7 +191,8 @@ def main() -> None:
     import shutil
 
     shutil.rmtree(os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
+    return subprocess.run([sys.executable, "-m", "benchmarks.spans"], check=False).returncode
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

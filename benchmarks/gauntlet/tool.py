@@ -19,7 +19,7 @@ class Tool:
     partials). What it does: `wrap` (may stand above any function), `ship` (cloudpickle), `cache`, `flight`, `timeout`, `retry`, `deadline` (one limit
     for all attempts), `breaker`, `slow-calls`, `validate`, `check` (a rule that must be asked before each call), `audit`,
     `durable` (kept when the process is killed), `tamper` (a change is found), `mask` (a secret argument is kept out of what it
-    writes), `mask-errors` (what an error quotes, too), `records` (writes about calls at all).
+    writes), `mask-errors` (what an error quotes, too), `records` (writes about calls at all), `export` (sends them to a collector).
 
     Attributes:
         name: On the command line and in the table.
@@ -58,6 +58,14 @@ class Tool:
             home: An empty folder, where everything it writes goes.
         """
         self.home = home
+
+    def exporting(self, home: Path, port: int) -> None:
+        """Do as `start`, and send to a collector at this port of 127.0.0.1, with the tool's own limits and no others."""
+        raise NotImplementedError
+
+    def written(self) -> None:
+        """Write everything that waits to be written, and stay in use."""
+        self.finish()
 
     def finish(self) -> None:
         """Write everything that waits to be written."""

@@ -21,7 +21,7 @@ class Adapter(Tool):
     )
     claims = _EVERYWHERE | {
         "cache", "flight", "timeout", "retry", "deadline", "breaker", "slow-calls", "validate", "check",
-        "audit", "durable", "tamper",
+        "audit", "durable", "tamper", "export",
     }  # fmt: skip
     ways = ("", "all on", "in place", "synced")
 
@@ -39,6 +39,13 @@ class Adapter(Tool):
 
         self.sdk = guardrail
         self.late = (guardrail.BudgetExceeded,)
+
+    def exporting(self, home: Path, port: int) -> None:
+        os.environ["GUARDRAIL_SINK_COLLECTOR"] = f"otlp+http://127.0.0.1:{port}"
+        self.start(home)
+
+    def written(self) -> None:
+        self.sdk.flush(60)
 
     def finish(self) -> None:
         self.sdk.shutdown(60)

@@ -13,7 +13,7 @@ class Adapter(Tool):
     name = "langfuse"
     requirements = ("langfuse==5.0.4",)
     about = "`@observe()`, with `span_exporter=` to a file; `@observe(capture_input=False)` for functions with secrets"
-    claims = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "mask"})
+    claims = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "mask", "export"})
 
     def start(self, home: Path) -> None:
         super().start(home)
@@ -22,6 +22,13 @@ class Adapter(Tool):
         self.observe = observe
         keys = {"public_key": "pk-lf-gauntlet", "secret_key": "sk-lf-gauntlet", "base_url": "http://127.0.0.1:9"}
         self.client = Langfuse(**keys, span_exporter=exporter(home / "spans.txt"), flush_at=1)
+
+    def exporting(self, home: Path, port: int) -> None:
+        super().start(home)
+        from langfuse import Langfuse, observe
+
+        self.observe = observe
+        self.client = Langfuse(public_key="pk-lf-x", secret_key="sk-lf-x", base_url=f"http://127.0.0.1:{port}")
 
     def finish(self) -> None:
         self.client.flush()

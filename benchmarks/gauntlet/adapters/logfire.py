@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ class Adapter(Tool):
     name = "logfire"
     requirements = ("logfire==5.2.0",)
     about = "`@logfire.instrument()`, `allow_generator=True` for generators; scrubbing is on by default"
-    claims = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "mask"})
+    claims = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "mask", "export"})
 
     def start(self, home: Path) -> None:
         super().start(home)
@@ -24,6 +25,14 @@ class Adapter(Tool):
         self.logfire = logfire
         spans = SimpleSpanProcessor(exporter(home / "spans.txt"))
         logfire.configure(send_to_logfire=False, console=False, additional_span_processors=[spans])
+
+    def exporting(self, home: Path, port: int) -> None:
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{port}"  # as its page on other backends says
+        super().start(home)
+        import logfire
+
+        self.logfire = logfire
+        logfire.configure(send_to_logfire=False, console=False)
 
     def finish(self) -> None:
         self.logfire.force_flush()

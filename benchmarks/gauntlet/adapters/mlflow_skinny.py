@@ -13,7 +13,7 @@ class Adapter(Tool):
     name = "mlflow-skinny"
     requirements = ("mlflow-skinny==3.17.2",)
     about = "`@mlflow.trace` into a folder; `mlflow.tracing.configure(span_processors=[…])` for secrets"
-    claims = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "mask"})
+    claims = frozenset({"wrap", "sync", "async", "generator", "async-generator", "method", "mask", "export"})
 
     def start(self, home: Path) -> None:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -24,6 +24,10 @@ class Adapter(Tool):
 
         self.mlflow = mlflow
         mlflow.set_tracking_uri((home / "runs").as_uri())
+
+    def exporting(self, home: Path, port: int) -> None:
+        self.start(home)
+        self.mlflow.set_tracking_uri(f"http://127.0.0.1:{port}")
 
     def finish(self) -> None:
         self.mlflow.flush_trace_async_logging()

@@ -1,0 +1,1 @@
+"""Costs beside the peers, each in its own environment, on the same small function in its ordinary way."""
