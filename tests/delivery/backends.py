@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from messages import CANARY, dead_port, kinds, sink
+from messages import CANARY, dead_port, free_port, kinds, sink
 
 from guardrail.delivery import Item
 
@@ -129,7 +129,7 @@ class Nats:
     """A server with JetStream that a test may stop and start on the same port."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.server = folder, dead_port(), None
+        self.folder, self.port, self.server = folder, free_port(), None
         self.program = Path(sysconfig.get_path("scripts")) / "nats-server"
 
     def start(self, *more: str) -> None:
@@ -175,19 +175,33 @@ def nats_server(tmp_path: Path) -> Iterator[Nats]:
 
 
 # ── TLS ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def says_yes(near: socket.socket) -> None:
+    """Answer a client of PostgreSQL that asks whether to speak TLS (SSLRequest)."""
+    near.recv(8)
+    near.sendall(b"S")
+
+
 @contextlib.contextmanager
 def tls_front(
-    port: int, context: ssl.SSLContext, change: Callable[[bytes, int], bytes] = lambda block, _: block
+    port: int,
+    context: ssl.SSLContext,
+    change: Callable[[bytes, int], bytes] = lambda block, _: block,
+    hello: Callable[[socket.socket], object] = lambda _: None,
 ) -> Iterator[int]:
-    """Stand in front of a server on this machine, and speak TLS; give the port. The server's words may be changed on their way."""
+    """Stand in front of a server on this machine, and speak TLS; give the port.
+
+    The server's words may be changed on their way, and something may be said before TLS begins.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     own = listener.getsockname()[1]
     open_: list[socket.socket] = []
 
     def serve(near: socket.socket) -> None:
-        with contextlib.suppress(OSError), near, context.wrap_socket(near, server_side=True) as secure:
+        with contextlib.suppress(OSError), near:
+            hello(near)
+            secure = context.wrap_socket(near, server_side=True)
             open_.append(secure)
-            with socket.create_connection(("127.0.0.1", port)) as far:
+            with secure, socket.create_connection(("127.0.0.1", port)) as far:
                 while True:
                     ready = [secure] if secure.pending() else select.select([secure, far], [], [], 5)[0]
                     if not ready:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import orjson
 from confluent_kafka import Consumer, TopicPartition
@@ -33,7 +33,10 @@ class Gate:
         url: Makes the sink's URL from "host:port".
         read: Returns what the server has.
         timeout: Of the sink's URL.
-        tls: Makes the URL of one that speaks TLS from the first byte, and what a server needs whose certificate nobody knows.
+        tls: Makes the URL of one that speaks TLS, and what a server needs whose certificate nobody knows.
+        hello: What is said before TLS begins, where it does not begin with the first byte.
+        drip: The beginning of an answer that goes on a byte at a time; None where that is not tried.
+        able: Has the server itself do something, and returns whether it can: "401", "413", "500"; "ok" ends that.
         change: What becomes of the server's words on their way back, given them and the gate's own port.
     """
 
@@ -45,9 +48,13 @@ class Gate:
         timeout: str,
         tls: tuple[Callable[[str], str], ssl.SSLContext] | None = None,
         change: Callable[[bytes, int], bytes] = lambda block, _: block,
+        *,
+        hello: Callable[[socket.socket], object] = lambda _: None,
+        drip: bytes | None = None,
+        able: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.server, self.make_url, self.received, self.timeout, self.how = server, url, read, timeout, "ok"
-        self.tls, self.change = tls, change
+        self.tls, self.change, self.hello, self.dripping, self.able = tls, change, hello, drip, able
         self.sockets: list[socket.socket] = []
         self.port = 0
         self.start()
@@ -61,12 +68,15 @@ class Gate:
         return item.line in body
 
     def behave(self, how: str) -> bool:
-        if how not in {"ok", "reset", "slow"} and not (how == "certificate" and self.tls):
+        own = self.able(how)
+        if own:
+            self.hang_up()  # so that the next request has to be let in
+        elif not {"ok": True, "reset": True, "slow": True, "certificate": self.tls, "drip": self.dripping}.get(how):
             return False
-        if self.how == "slow":
+        if self.how in {"slow", "drip"}:
             self.hang_up()  # what it has swallowed is missing
         make = self.tls[0] if how == "certificate" and self.tls else self.make_url
-        self.how, self.url = how, self.at(make, "0.3s" if how == "slow" else self.timeout)
+        self.how, self.url = how, self.at(make, "0.3s" if how in {"slow", "drip"} else self.timeout)
         return True
 
     def start(self) -> None:
@@ -98,6 +108,7 @@ class Gate:
         with contextlib.suppress(OSError), contextlib.closing(near):
             self.sockets.append(near)
             if self.how == "certificate" and self.tls is not None:
+                self.hello(near)
                 with self.tls[1].wrap_socket(near, server_side=True) as secure:
                     secure.recv(1)
                 return
@@ -108,6 +119,13 @@ class Gate:
                 self.forward(near, far, True)
                 back.join()
 
+    def drip(self, near: socket.socket) -> None:
+        assert self.dripping is not None
+        near.sendall(self.dripping)
+        while self.how == "drip":
+            near.sendall(b"x")
+            time.sleep(0.05)
+
     def forward(self, one: socket.socket, other: socket.socket, outward: bool) -> None:
         with contextlib.suppress(OSError):
             while block := one.recv(65_536):
@@ -115,7 +133,10 @@ class Gate:
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     os.close(one.detach())
                     break
-                if self.how != "slow":
+                if self.how == "drip" and outward:
+                    self.drip(one)
+                    break
+                if self.how not in {"slow", "drip"}:
                     other.sendall(block if outward else self.change(block, self.port))
         for each in (one, other):
             with contextlib.suppress(OSError):
@@ -130,9 +151,10 @@ def gated(
     timeout: str = "2s",
     tls: tuple[str, ssl.SSLContext] | None = None,
     change: Callable[[bytes, int], bytes] = lambda block, _: block,
+    **more: Any,
 ) -> Iterator[Gate]:
     over = None if tls is None else ((lambda at: tls[0].replace("{at}", at)), tls[1])
-    found = Gate(server, lambda at: url.replace("{at}", at), read, timeout, over, change)
+    found = Gate(server, lambda at: url.replace("{at}", at), read, timeout, over, change, **more)
     try:
         yield found
     finally:

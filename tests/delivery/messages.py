@@ -32,10 +32,22 @@ def kinds(results) -> list[str]:
     return [each.kind for each in results]
 
 
-def dead_port() -> int:
+def free_port() -> int:
+    """A port for a server that is about to start."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+_dead: list[socket.socket] = []
+
+
+def dead_port() -> int:
+    """A port that refuses: it is held, so that no other test's server gets it, and nobody listens."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    _dead.append(held)
+    return held.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

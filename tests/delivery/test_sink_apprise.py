@@ -98,16 +98,19 @@ def test_a_service_that_does_not_answer_is_left_in_time(httpserver):
     took = time.monotonic() - begun
     over.set()
     assert took < 3  # Apprise's own would be 4
+    while not httpserver.log:  # the late answer belongs to this test, not to the next one's log
+        time.sleep(0.01)
 
 
 @pytest.mark.filterwarnings("ignore:.*imghdr:DeprecationWarning")
 def test_two_services_are_two_sinks(httpserver):
     """Otherwise the one that works would get a message again as long as the other fails."""
-    url = service(httpserver, "/hook") + quote(f", json://{httpserver.host}:{httpserver.port}/{CANARY}", safe="")
+    url = service(httpserver, "/first-of-two") + quote(f", json://{httpserver.host}:{httpserver.port}/{CANARY}", safe="")
     with pytest.raises(ConfigError, match="more than one URL") as caught:
         sink(url).send(items(1))
     assert CANARY not in str(caught.value)
-    assert len(httpserver.log) == 0
+    # Only what came to these two: a message that another test gave up may reach the server late.
+    assert not {request.path for request, _ in httpserver.log} & {"/first-of-two", f"/{CANARY}"}
 
 
 @pytest.mark.filterwarnings("ignore:.*imghdr:DeprecationWarning")

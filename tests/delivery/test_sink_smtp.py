@@ -13,7 +13,7 @@ from email import policy
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
-from messages import CANARY, certificate, dead_port, items, kinds, sink
+from messages import CANARY, certificate, dead_port, free_port, items, kinds, sink
 
 from guardrail.delivery import schemes
 from guardrail.errors import ConfigError
@@ -50,7 +50,7 @@ def mails(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server = Controller(
-        handler, hostname="127.0.0.1", port=dead_port(), tls_context=context, authenticator=let_in, auth_require_tls=True, server_hostname="localhost",
+        handler, hostname="127.0.0.1", port=free_port(), tls_context=context, authenticator=let_in, auth_require_tls=True, server_hostname="localhost",
     )  # fmt: skip
     server.start()
     handler.url = f"smtp://ann:right@localhost:{server.port}?to=risk@bank.example,it@bank.example&from=guardrail@bank.example&ca={certificate}"
@@ -296,7 +296,7 @@ def test_smtps_talks_tls_from_the_start(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     handler = Mails()
-    server = Controller(handler, hostname="127.0.0.1", port=dead_port(), ssl_context=context, server_hostname="localhost")
+    server = Controller(handler, hostname="127.0.0.1", port=free_port(), ssl_context=context, server_hostname="localhost")
     # The controller proves that it runs by a connection of its own, whose certificate nobody checks.
     server.start()
     try:

@@ -184,6 +184,19 @@ def test_acknowledgement(hec):
     assert hec.sink("ack=true")._channel == hec.channels[0]  # a fixed one, so that another process can ask
 
 
+def test_ids_that_splunk_gives_again_tell_of_nothing_sent_before(hec):
+    """After its restart the same id stands for another event: what was sent before is not taken for arrived, and is sent again."""
+    hec.acknowledges = True
+    out = hec.sink("ack=true")
+    before = [out.send(items())[0].token for _ in range(2)]
+    hec.acks = 0
+    after = [out.send(items())[0].token for _ in range(2)]
+    assert len({*before, *after}) == 4
+    hec.indexed = {0, 1}
+    assert [each.kind for each in out.poll([before[0], after[0], before[1], after[1]])] == ["retry", "ok", "retry", "ok"]
+    assert [each.kind for each in out.poll(before)] == ["retry", "retry"]
+
+
 def test_acknowledgement_that_nobody_gives(hec):
     """ack=true where the token gives none, and no ack=true where it wants one: both say what to change."""
     (result,) = hec.sink("ack=true").send(items())
@@ -209,9 +222,29 @@ def test_the_probe(hec):
     assert hec.sink().probe() == "it takes a test event"
     assert hec.events[0]["event"]["event"] == "test"
     hec.acknowledges = True
+    hec.indexed = {0}
     assert hec.sink("ack=true").probe() == "it takes a test event, and acknowledges"
     with pytest.raises(ConfigError, match="does not let us in"):
         hec.sink(token="wrong").probe()
+
+
+def test_a_probe_waits_for_the_indexers(hec, monkeypatch):
+    """A longer pause before each question; where nobody acknowledges it says so, with what is likely wrong."""
+    hec.acknowledges = True
+    at, pauses = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        at[0] += seconds
+
+    monkeypatch.setattr("guardrail.clock.sleep", sleep)
+    monkeypatch.setattr("guardrail.clock.now", lambda: at[0])
+    with pytest.raises(ConfigError, match="did not acknowledge it within 30 s.*sticky") as told:
+        hec.sink("ack=true").probe()
+    assert TOKEN not in str(told.value)
+    assert pauses[:3] == [0.1, 0.2, 0.4]
+    assert 30 <= sum(pauses) < 33
+    assert max(pauses) == 2.0
 
 
 def test_urls_that_give_no_token():

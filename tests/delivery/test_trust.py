@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
-from backends import Nats, tls_front
+from backends import Nats, says_yes, tls_front
 from gates import Cluster, Syslog
 from web import SECRET, TAKEN, URLS, answer, certificates, items, made, peer, server_context, sink
 
@@ -139,6 +139,28 @@ def test_redis_with_a_certificate_of_our_own(papers, redis_server):
         other = made(f"rediss://127.0.0.1:{front}/8?stream=trust&ca={papers.ca}&timeout=2s")
         assert [each.kind for each in other.send(items())] == ["retry"]
         other.close()
+
+
+def test_postgres_with_a_certificate_of_our_own(papers, postgres_server):
+    """By libpq's own options, for the sink and for the ledger; the server is PostgreSQL behind a front that speaks TLS."""
+    from guardrail.ledger.postgres.link import Away, Link
+    from guardrail.store.migrate import migrate
+
+    plain = postgres_server.database()
+    migrate(plain)
+    papers.key.chmod(0o600)  # or libpq does not take it
+    with tls_front(postgres_server.port, papers.strict(), hello=says_yes) as front:
+        url = plain.replace(f":{postgres_server.port}/", f":{front}/") + f"?sslmode=verify-full&sslrootcert={papers.ca}"
+        ours = f"{url}&sslcert={papers.cert}&sslkey={papers.key}"
+        for each, kind in ((ours, "ok"), (url, "retry")):
+            found = made(f"{each}&create=true&timeout=2s")
+            assert [result.kind for result in found.send(items())] == [kind]
+            found.close()
+        link = Link(ours)
+        assert link.run("SELECT 1") == [(1,)]
+        link.drop()
+        with pytest.raises(Away):
+            Link(url).run("SELECT 1", seconds=5.0)
 
 
 def test_kafka_with_a_certificate_of_our_own(papers):

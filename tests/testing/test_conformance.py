@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 import guardrail
 from guardrail import Audit, Budget, Cache, ConfigError, Limit, Prediction, control, guard_of, guarded, settings, with_options
+from guardrail.guard_upkeep import inject
 from guardrail.ledger import reader
 from guardrail.samples import sample_of
 from guardrail.testing import Finding, checks, checks_policies, checks_where, selftest
@@ -327,7 +328,7 @@ def test_wrong_use_says_what_to_do():
 def broken_by(fn: Any, instead: Any, *samples: Any) -> Subject:
     """A subject whose guard runs something else than the function that it wraps."""
     subject = Subject(fn, [sample_of(sample, inspect.signature(fn)) for sample in samples])
-    guard_of(fn).inject(instead)
+    inject(guard_of(fn), instead)
     return subject
 
 

@@ -169,7 +169,7 @@ def address(
         if key not in known:
             raise ConfigError(f"{where} has an unknown option", hint=nearest(key, known))
         if key in given:
-            raise ConfigError(f"{where} gives {key} twice")
+            raise ConfigError(f"{where} gives {key} twice", hint="leave one of them out")
         given.add(key)
         here = f"{where}: {key}"
         parse = known[key].parse

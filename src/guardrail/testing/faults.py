@@ -12,6 +12,7 @@ from typing import Any, Final
 from guardrail import clock
 from guardrail.errors import ConfigError
 from guardrail.guard import Guard
+from guardrail.guard_upkeep import inject, spec_of
 from guardrail.spec import get
 from guardrail.using import guard_of
 
@@ -105,11 +106,11 @@ def chaos(
         before()
         return after(await real(*args, **kwargs))
 
-    guard.inject(abroken if guard.kind == "async" else broken)
+    inject(guard, abroken if guard.kind == "async" else broken)
     try:
         yield did
     finally:
-        guard.inject(None)
+        inject(guard, None)
 
 
 def _check(guard: Guard, *, rate: float, anything: bool) -> None:
@@ -118,8 +119,12 @@ def _check(guard: Guard, *, rate: float, anything: bool) -> None:
     if not 0 <= rate <= 1:
         raise ConfigError("the rate of chaos must lie in [0, 1]", guard=guard.name, hint="write rate=0.3")
     if guard.kind in ("stream", "astream"):
-        raise ConfigError("chaos works on functions that return an answer, not on generators", guard=guard.name)
-    budget = get(guard.spec, "budget")
+        raise ConfigError(
+            "chaos works on functions that return an answer, not on generators",
+            guard=guard.name,
+            hint="call a function that the generator itself uses, and break that",
+        )
+    budget = get(spec_of(guard), "budget")
     if budget is not None and budget.enforce == "process":
         raise ConfigError(
             "chaos does not reach a function that runs in a child process",

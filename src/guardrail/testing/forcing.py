@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from guardrail.errors import ConfigError
 from guardrail.guard import Guard
+from guardrail.guard_upkeep import reconfigure
 from guardrail.spec import Given, check
 from guardrail.using import guard_of
 
@@ -62,7 +63,7 @@ def _force_mode(guard: Guard, mode: str, undo: ExitStack) -> None:
 
 def _give(guard: Guard, given: Mapping[str, Given]) -> None:
     guard.given = dict(given)
-    guard.reconfigure()
+    reconfigure(guard)
 
 
 def _state(guard: Guard, name: str) -> Any:

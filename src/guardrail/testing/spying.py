@@ -8,6 +8,7 @@ from typing import Any
 
 from guardrail import clock
 from guardrail.guard import Guard
+from guardrail.guard_upkeep import inject
 
 
 @contextmanager
@@ -48,8 +49,8 @@ def watched(guard: Guard, look: Callable[[], None], *, pause: float = 0.0, inste
             async for item in fn(*args, **kwargs):
                 yield item
 
-    guard.inject({"sync": plain, "async": coroutine, "stream": stream, "astream": astream}[guard.kind])
+    inject(guard, {"sync": plain, "async": coroutine, "stream": stream, "astream": astream}[guard.kind])
     try:
         yield
     finally:
-        guard.inject(None)
+        inject(guard, None)

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from guardrail import call as calls
 from guardrail import clock, content
 from guardrail.errors import ConfigError, InvalidInput
+from guardrail.guard_upkeep import spec_of
 from guardrail.policies.table import Tabular
 from guardrail.policies.validation import Binding
 from guardrail.samples import Sample
@@ -83,7 +84,7 @@ class Subject:
 
     def option(self, name: str) -> Any:
         """Return an option in force."""
-        return get(self.guard.spec, name)
+        return get(spec_of(self.guard), name)
 
     @property
     def in_child(self) -> bool:

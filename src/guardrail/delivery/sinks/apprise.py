@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from guardrail.delivery import digest
 from guardrail.delivery.address import COMMON, Address, Option
+from guardrail.delivery.aside import Aside
 from guardrail.delivery.sink import Caps, Item, Result, ok, retry
 from guardrail.errors import ConfigError
 
@@ -42,6 +43,7 @@ class AppriseSink:
                 f"{address.where} does not say which service", hint='write "apprise:?url=${file:/run/secrets/apprise}"'
             )
         self._address = address
+        self._aside: Aside[bool] = Aside(address.timeout)
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
         """Send one message about a batch.
@@ -51,7 +53,11 @@ class AppriseSink:
         """
         if not batch:
             return []
-        sent = self._notify(digest.title(batch), digest.text(batch), _TYPES[digest.severity(batch)])
+        said = digest.title(batch), digest.text(batch), _TYPES[digest.severity(batch)]
+        try:
+            sent = self._aside.call(lambda: self._notify(*said))
+        except TimeoutError:
+            return [retry(reason="it did not answer in time")] * len(batch)
         return [ok if sent else retry(reason="the service did not take the message")] * len(batch)
 
     def probe(self) -> str:
@@ -59,8 +65,10 @@ class AppriseSink:
 
         Raises:
             ConfigError: Apprise does not know such a URL, or the service did not take the message.
+            TimeoutError: The service did not answer in time.
         """
-        if not self._notify("guardrail: a test", f"a test message of guardrail, for the sink {self._address.name}", "info"):
+        said = "guardrail: a test", f"a test message of guardrail, for the sink {self._address.name}", "info"
+        if not self._aside.call(lambda: self._notify(*said)):
             raise ConfigError(f"{self._address.where}: the service did not take the message")
         return "it takes a test message"
 

@@ -13,6 +13,7 @@ from guardrail import clock
 from guardrail.delivery import trust
 from guardrail.delivery.address import Address, Option, count
 from guardrail.delivery.answers import why
+from guardrail.delivery.aside import Aside
 from guardrail.delivery.plain import kind, parsed
 from guardrail.delivery.sink import Caps, Item, Result, ok, retry
 from guardrail.errors import ConfigError
@@ -88,6 +89,7 @@ class RedisSink:
         self._trusted = trust.Trust.of(address)
         self._stream: str = address.options["stream"]
         self._client: Any = None
+        self._aside: Aside[Any] = Aside(address.timeout)
         self._script: Any = None
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
@@ -105,7 +107,10 @@ class RedisSink:
             values += [bits, place, item.id, kind(parsed(item)), item.line]
         try:
             self._connected()
-            self._script(keys=list(keys), args=values)
+            self._aside.call(lambda: self._script(keys=list(keys), args=values))
+        except TimeoutError:
+            self.close()
+            return [retry(reason="it did not answer in time")] * len(batch)
         except redis.RedisError as problem:
             self.close()
             return [_result(problem)] * len(batch)
@@ -122,8 +127,12 @@ class RedisSink:
         test = orjson.dumps({"event": "test", "sink": self._address.name, "text": "a test record of guardrail"})
         try:
             client = self._connected()
-            client.xadd(f"{self._stream}:test", {"id": f"test/{int(clock.wall() * 1e6)}", "record": test}, maxlen=1)
-            client.expire(f"{self._stream}:test", 10)
+            fields: dict[Any, Any] = {"id": f"test/{int(clock.wall() * 1e6)}", "record": test}
+            self._aside.call(lambda: client.xadd(f"{self._stream}:test", fields, maxlen=1))
+            self._aside.call(lambda: client.expire(f"{self._stream}:test", 10))
+        except TimeoutError:
+            self.close()
+            raise OSError(5, "it did not answer in time") from None
         except redis.RedisError as problem:
             self.close()
             raise OSError(5, _result(problem).reason) from None

@@ -14,6 +14,7 @@ import orjson
 from guardrail import clock, notices
 from guardrail.delivery.address import COMMON, Address, Option
 from guardrail.delivery.answers import after
+from guardrail.delivery.aside import Aside
 from guardrail.delivery.sink import Caps, Item, Result, ok, reject, retry
 from guardrail.errors import ConfigError
 from guardrail.settings.values import flag, text
@@ -26,6 +27,7 @@ _CREDENTIALS: Final = frozenset({
     "UnauthorizedSSOTokenError", "LoginRefreshRequired",
 })  # fmt: skip
 _SAID: Final = re.compile(r"[A-Za-z]{1,40}")
+_SLOWEST: Final = 100_000  # bytes a second that a line must carry
 
 
 def _endpoint(word: str, where: str) -> str:
@@ -59,6 +61,7 @@ class S3Sink:
         prefix = address.path.strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._client: Any = None
+        self._aside: Aside[Any] = Aside(address.timeout)
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
         """Put an object for each lane in the batch; one that is there already has arrived before."""
@@ -98,7 +101,14 @@ class S3Sink:
             # Without a time in its header, so that the same records are the same bytes.
             name, content, more = f"{name}.gz", gzip.compress(content, 6, mtime=0), {"ContentType": "application/gzip"}
         try:
-            self._connected().put_object(Bucket=self._address.host, Key=name, Body=content, IfNoneMatch="*", **more)
+            client = self._connected()
+            self._aside.call(
+                lambda: client.put_object(Bucket=self._address.host, Key=name, Body=content, IfNoneMatch="*", **more),
+                more=len(content) / _SLOWEST,
+            )
+        except TimeoutError:
+            self.close()
+            return retry(reason="it did not answer in time")
         except ClientError as problem:
             return _result(problem.response, alone=alone)
         except BotoCoreError as problem:

@@ -84,7 +84,10 @@ class SlackSink:
         if "://" in found:
             host, _, found = found.partition("://")[2].partition("/")
             if host.partition(":")[0].lower() != self._host:
-                raise ConfigError(f"{self._webhook.where} is of another host than the URL of the sink")
+                raise ConfigError(
+                    f"{self._webhook.where} is of another host than the URL of the sink",
+                    hint="write the host of the webhook into the URL",
+                )
         return "/" + found.removeprefix("/")
 
 

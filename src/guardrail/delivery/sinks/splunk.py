@@ -27,6 +27,8 @@ _SETTINGS: Final = {
     14: "the token gives no acknowledgements: remove ack=true, or turn them on in Splunk",
 }
 _BUSY: Final = frozenset({8, 9, 18, 19, 20, 23, 24, 25, 26, 27})
+_PROBED: Final = 30.0  # seconds that the indexers have for a probe's event; they take their time
+_PAUSES: Final = (0.1, 2.0)  # between two questions about it, the first and the longest
 _NO_ACK: Final = "it gave no acknowledgement to ask for: remove ack=true, or turn it on for the token"
 
 
@@ -62,6 +64,8 @@ class SplunkSink:
         self._ack: bool = options["ack"]
         self._channel = str(uuid.uuid5(_CHANNELS, address.name))
         self._client = http.Client.of(address, _PORT)
+        self._last = -1  # the greatest id of the counting that Splunk is at
+        self._counting = 0  # how often it began anew
 
     def send(self, batch: Sequence[Item]) -> list[Result]:
         """Send a batch in one request."""
@@ -89,23 +93,42 @@ class SplunkSink:
         return [ok] * before + [found] * (many - before)
 
     def poll(self, tokens: Sequence[str]) -> list[Result]:
-        """Ask which of the acknowledgement ids are indexed. Splunk says "false" for unknown, waiting and failed alike."""
-        answer, said = self._post("ack", orjson.dumps({"acks": [int(token) for token in tokens]}))
+        """Ask which of the acknowledgement ids are indexed. Splunk says "false" for unknown, waiting and failed alike.
+
+        Ids of a counting that it has given up stand for other events by now: what they were for is sent again.
+        """
+        numbers = {token: number for token in tokens if (number := self._number(token)) is not None}
+        again = retry(reason="Splunk counts its acknowledgements anew")
+        if not numbers:
+            return [again] * len(tokens)
+        answer, said = self._post("ack", orjson.dumps({"acks": list(numbers.values())}))
         acks = said.get("acks")
         if not answer.taken or not isinstance(acks, dict):
             found = answer.result(alone=False)
             return [found if found.kind == "retry" else retry(reason="it does not tell of acknowledgements")] * len(tokens)
-        return [ok if acks.get(token) is True else pending(token) for token in tokens]
+        return [
+            again if token not in numbers else ok if acks.get(str(numbers[token])) is True else pending(token) for token in tokens
+        ]
 
     def probe(self) -> str:
-        """Send an event that says what it is.
+        """Send an event that says what it is, and with `ack=true` wait until the indexers have it.
 
         Raises:
-            ConfigError: It is not taken.
+            ConfigError: It is not taken, or not acknowledged within half a minute.
         """
         test = {"event": "test", "sink": self._name, "text": "a test event of guardrail"}
         result = self.send([Item("test", int(clock.wall() * 1e6), orjson.dumps(test))])[0]
-        if result.kind not in {"ok", "pending"}:
+        until, (pause, longest) = clock.now() + _PROBED, _PAUSES
+        while result.kind == "pending":
+            if clock.now() >= until:
+                raise ConfigError(
+                    f"{self._where}: it takes a test event, and the indexers did not acknowledge it within {_PROBED:g} s",
+                    hint="behind a load balancer, turn on sticky sessions: the indexer that took it must be asked",
+                )
+            clock.sleep(pause)
+            pause = min(2 * pause, longest)
+            (result,) = self.poll([result.token])
+        if result.kind != "ok":
             raise ConfigError(f"{self._where}: {result.reason}")
         return "it takes a test event" + (", and acknowledges" if self._ack else "")
 
@@ -117,7 +140,17 @@ class SplunkSink:
         if not self._ack:
             return ok
         number = said.get("ackId")
-        return pending(str(number)) if type(number) is int else retry(reason=_NO_ACK, credentials=True)
+        if type(number) is not int:
+            return retry(reason=_NO_ACK, credentials=True)
+        if number <= self._last:  # it has started again: what it says of older ids is about other events
+            self._counting += 1
+        self._last = number
+        return pending(f"{number}.{self._counting}" if self._counting else str(number))
+
+    def _number(self, token: str) -> int | None:
+        """Return the id of a token; None where it is of an older counting."""
+        number, _, counting = token.partition(".")
+        return int(number) if int(counting or 0) == self._counting else None
 
     def _event(self, item: Item) -> bytes:
         record = parsed(item)

@@ -127,7 +127,10 @@ def signing_key(secret: str, where: str) -> bytes:
     except (ValueError, binascii.Error):
         key = b""
     if not key:
-        raise ConfigError(f"{where} begins with whsec_, and what follows is not base64") from None
+        raise ConfigError(
+            f"{where} begins with whsec_, and what follows is not base64",
+            hint="put base64 of 24 to 64 random bytes behind whsec_",
+        ) from None
     return key
 
 
