@@ -46,7 +46,7 @@ def described(name, thing):
 def members(cls):
     """Yield how a class is made, and its own public methods and properties."""
     made = vars(cls).get("__init__") or vars(cls).get("__new__")
-    if inspect.isfunction(made):
+    if inspect.isfunction(made) and not getattr(cls, "_is_protocol", False):
         yield f"__init__{signature(made)}"
     for word, thing in sorted(vars(cls).items()):
         if word.startswith("_"):

@@ -516,12 +516,12 @@ def test_a_million_rows_need_little_memory_each():
     import tracemalloc
 
     made = Batch()
-    from guardrail.batch_result import Same
+    from guardrail.batches.result import Same, add
 
     same = Same("g", "1", "enforce", None)
     tracemalloc.start()
     for number in range(20_000):
-        made.add(number, "answered", number, 1.7e9, 1e-6, 0.9, 1, same)
+        add(made, number, "answered", number, 1.7e9, 1e-6, 0.9, 1, same)
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / 20_000 < 150
@@ -550,7 +550,7 @@ def test_no_bar_where_nobody_looks_nor_for_what_is_soon_over(monkeypatch):
 
 
 def test_a_bar_appears_by_itself_in_a_terminal_when_it_takes_long(monkeypatch):
-    from guardrail import progress
+    from guardrail.batches import progress
 
     monkeypatch.setattr(progress, "DELAY", 0.05)
     screen = Screen()

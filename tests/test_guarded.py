@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,6 +134,34 @@ def test_anything_callable_can_be_guarded():
     classifier = LogisticRegression().fit([[0], [1], [2], [3]], [0, 0, 1, 1])
     predict = guarded(classifier.predict_proba)
     assert (predict([[3]]) == classifier.predict_proba([[3]])).all()
+
+
+def test_what_is_left_out_is_not_handed_to_a_function_made_in_c():
+    """A ufunc refuses the defaults that it says together, and `where` means something else by them."""
+    assert guarded(np.add)(1, 2) == 3
+    assert guarded(np.add)(1.5, 2.5, dtype=np.float32).dtype == np.float32
+    chosen = np.array([False, True])
+    assert [indices.tolist() for indices in guarded(np.where)(chosen)] == [[1]]
+    assert guarded(sum)([1, 2], start=3) == 6
+
+
+def test_a_stack_that_guards_made_deep_says_so():
+    """The note comes once, and not where the function recurses by itself."""
+
+    def depth(n: int) -> int:
+        return 0 if n == 0 else 1 + guard(n - 1)
+
+    def alone(n: int) -> int:
+        return alone(n)
+
+    guard = guarded(depth)
+    assert guard(50) == 50
+    with pytest.raises(RecursionError) as caught:
+        guard(10 * sys.getrecursionlimit())
+    assert [note for note in caught.value.__notes__ if "setrecursionlimit" in note] == caught.value.__notes__[:1]
+    with pytest.raises(RecursionError) as caught:
+        guarded(alone)(1)
+    assert not hasattr(caught.value, "__notes__")
 
 
 def test_exceptions_pass_unchanged():

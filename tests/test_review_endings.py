@@ -198,3 +198,15 @@ def test_on_expiry_fallback_without_a_fallback_says_what_to_write() -> None:
     """At decoration."""
     with pytest.raises(ConfigError, match=r"add fallback=\.\.\., or write Review\(on_expiry=\"reject\"\)"):
         guarded(lambda x: x, review=Review(sla="1h", on_expiry="fallback"))
+
+
+@CASES
+def test_where_people_are_asked_something_else_it_is_another_ticket(table) -> None:
+    """The same input meets the open ticket of the same question only."""
+    kind = "table" if table else "sync"
+    tickets = [
+        unsure(kind, name="same", version="1", review=review)().ticket.id
+        for review in (Review("a"), Review("a"), Review("b"), Review("a", choices=("yes", "no")), Review("a", guide="look twice"))
+    ]
+    assert tickets[0] == tickets[1]
+    assert len(set(tickets)) == 4

@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from guardrail.batches import Batch, batch
-    from guardrail.call import Principal, Stage, acting_as, check_deadline, remaining, stage
+    from guardrail.afterwards import appeal, feedback, override
+    from guardrail.batches.batch import batch
+    from guardrail.batches.result import Batch
     from guardrail.clock import Duration
     from guardrail.decision import Decision, Outcome, Prediction
     from guardrail.decorator import (
@@ -51,27 +52,20 @@ if TYPE_CHECKING:
     from guardrail.policies.limit import Limit
     from guardrail.policies.retry import Retry
     from guardrail.policies.review import Level, Review, Trigger
+    from guardrail.principal import Principal, acting_as
+    from guardrail.process import configure, flush, shutdown
     from guardrail.review.calibrate import calibrate
     from guardrail.review.ticket import Ticket
     from guardrail.spec import UNSET, ModeName, Options
-    from guardrail.threshold import NoThreshold, Threshold
-    from guardrail.using import (
-        appeal,
-        configure,
-        decide,
-        feedback,
-        flush,
-        guard_of,
-        last_decision,
-        override,
-        shutdown,
-        warm,
-        with_options,
-    )
+    from guardrail.stages import Stage, check_deadline, remaining, stage
+    from guardrail.thresholds.threshold import NoThreshold, Threshold
+    from guardrail.using import decide, guard_of, last_decision, warm, with_options
 
 _HOMES = {
-    "batches": ("Batch", "batch"),
-    "call": ("Principal", "Stage", "acting_as", "check_deadline", "remaining", "stage"),
+    "batches.batch": ("batch",),
+    "batches.result": ("Batch",),
+    "principal": ("Principal", "acting_as"),
+    "stages": ("Stage", "check_deadline", "remaining", "stage"),
     "clock": ("Duration",),
     "decision": ("Decision", "Outcome", "Prediction"),
     "errors": (
@@ -94,13 +88,13 @@ _HOMES = {
     "policies.limit": ("Limit",),
     "policies.retry": ("Retry",),
     "policies.review": ("Level", "Review", "Trigger"),
-    "threshold": ("NoThreshold", "Threshold"),
+    "thresholds.threshold": ("NoThreshold", "Threshold"),
     "review.calibrate": ("calibrate",),
     "review.ticket": ("Ticket",),
     "spec": ("UNSET", "ModeName", "Options"),
-    "using": (
-        "appeal", "configure", "decide", "feedback", "flush", "guard_of", "last_decision", "override", "shutdown", "warm", "with_options",
-    ),
+    "afterwards": ("appeal", "feedback", "override"),
+    "process": ("configure", "flush", "shutdown"),
+    "using": ("decide", "guard_of", "last_decision", "warm", "with_options"),
 }  # fmt: skip
 _ROOMS = ("errors", "ledger", "review", "testing")  # with names of their own: `guardrail.review.queue("loans")`
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -132,48 +132,6 @@ class Decision(Generic[R]):
         for name, content in fields.items():
             setattr(self, name, content)
 
-    @classmethod
-    def of_entry(cls, entry: Entry, value: Any = None, error: BaseException | None = None) -> Decision[Any]:
-        """Return the decision behind what a call left for the ledger.
-
-        Args:
-            entry: What the call left.
-            value: The answer; MISSING where only what the entry kept of it is at hand.
-            error: The error itself; without one, the entry's copy.
-        """
-        from guardrail.call import MISSING, decision_id  # noqa: PLC0415 - avoids a cycle at import
-        from guardrail.telemetry import traces  # noqa: PLC0415
-
-        extra = entry.extra or {}
-        if error is None:
-            error = extra.get("error")
-        if value is MISSING and error is None:
-            value = _NOT_KEPT if isinstance(entry.output, Mapping) or entry.output == () else entry.output
-            if entry.plan.returns_prediction and isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - kept as a pair
-                value = Prediction(*value)
-        span = extra.get("span")
-        return cls(
-            value,
-            id=decision_id(entry.at, entry.seq),
-            guard=entry.plan.name,
-            version=entry.plan.version,
-            mode=entry.plan.mode,
-            outcome=Outcome(entry.outcome),
-            ok=error is None,
-            at=datetime.fromtimestamp(entry.at, UTC),
-            confidence=entry.confidence,
-            threshold=entry.plan.threshold,
-            reasons=extra.get("reasons", ()),
-            ticket=extra.get("ticket"),
-            error=error,
-            attempts=entry.attempts,
-            stop_reason=extra.get("stop_reason"),
-            timings=MappingProxyType({**(extra.get("stages") or {}), "total": entry.took}),
-            would=extra.get("would", ()),
-            trace_id=None if span is None else traces.ids(span)[0],
-            business_id=extra.get("business_id"),
-        )
-
     @property
     def value(self) -> R:
         """The answer.
@@ -200,3 +158,45 @@ class Decision(Generic[R]):
         from guardrail import notebook  # noqa: PLC0415 - only a notebook pays for it
 
         return notebook.decision_card(self)
+
+
+def decision_of(entry: Entry, value: Any = None, error: BaseException | None = None) -> Decision[Any]:
+    """Return the decision behind what a call left for the ledger.
+
+    Args:
+        entry: What the call left.
+        value: The answer; MISSING where only what the entry kept of it is at hand.
+        error: The error itself; without one, the entry's copy.
+    """
+    from guardrail.call import MISSING, decision_id  # noqa: PLC0415 - avoids a cycle at import
+    from guardrail.telemetry import traces  # noqa: PLC0415
+
+    extra = entry.extra or {}
+    if error is None:
+        error = extra.get("error")
+    if value is MISSING and error is None:
+        value = _NOT_KEPT if isinstance(entry.output, Mapping) or entry.output == () else entry.output
+        if entry.plan.returns_prediction and isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - kept as a pair
+            value = Prediction(*value)
+    span = extra.get("span")
+    return Decision(
+        value,
+        id=decision_id(entry.at, entry.seq),
+        guard=entry.plan.name,
+        version=entry.plan.version,
+        mode=entry.plan.mode,
+        outcome=Outcome(entry.outcome),
+        ok=error is None,
+        at=datetime.fromtimestamp(entry.at, UTC),
+        confidence=entry.confidence,
+        threshold=entry.plan.threshold if "asked" not in extra else extra["asked"].at_least,
+        reasons=extra.get("reasons", ()),
+        ticket=extra.get("ticket"),
+        error=error,
+        attempts=entry.attempts,
+        stop_reason=extra.get("stop_reason"),
+        timings=MappingProxyType({**(extra.get("stages") or {}), "total": entry.took}),
+        would=extra.get("would", ()),
+        trace_id=None if span is None else traces.ids(span)[0],
+        business_id=extra.get("business_id"),
+    )

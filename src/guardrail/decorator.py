@@ -11,9 +11,11 @@ from types import FrameType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from guardrail.clock import Duration
+from guardrail.doubt import settling
 from guardrail.drivers import asynchronous, streams, sync
 from guardrail.errors import ConfigError
 from guardrail.guard import MARK, Guard
+from guardrail.guard_upkeep import stands_for
 from guardrail.policies.audit import Audit
 from guardrail.policies.breaker import Breaker
 from guardrail.policies.budget import Budget
@@ -22,7 +24,7 @@ from guardrail.policies.confidence import Confidence
 from guardrail.policies.limit import Limit
 from guardrail.policies.retry import Retry
 from guardrail.spec import Given, Options, check
-from guardrail.threshold import NoThreshold, Threshold
+from guardrail.thresholds.threshold import NoThreshold, Threshold
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -164,54 +166,6 @@ def _check_target(fn: Any) -> None:
         )
 
 
-def _settling(guard: Guard, run: Any) -> Any:
-    """Return the same function, whose first call finds out whether the signature of a decorated function can be believed."""
-    if guard.kind == "sync":
-
-        def plain(*args: Any, **kwargs: Any) -> Any:
-            if guard.own is None:  # settled
-                return run(*args, **kwargs)
-            with _Doubt(guard, args, kwargs):
-                return run(*args, **kwargs)
-
-        return plain
-    if guard.kind == "async":
-
-        async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            if guard.own is None:  # settled
-                return await run(*args, **kwargs)
-            with _Doubt(guard, args, kwargs):
-                return await run(*args, **kwargs)
-
-        return coroutine
-    if guard.kind == "stream":
-
-        def stream(*args: Any, **kwargs: Any) -> Any:
-            with _Doubt(guard, args, kwargs):
-                return (yield from run(*args, **kwargs))
-
-        return stream
-    return run
-
-
-class _Doubt:
-    """One call; the first one tells whether the signature is true."""
-
-    __slots__ = ("guard", "shape")
-
-    def __init__(self, guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.guard = guard
-        self.shape = guard.settle(args, kwargs)
-
-    def __enter__(self) -> None:
-        """Begin the call."""
-
-    def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> None:
-        """Judge, where there is a doubt."""
-        if self.shape is not None:
-            self.guard.believe(self.shape, problem)
-
-
 def wrap(guard: Guard) -> Any:
     """Return the real function that stands for a guard: of the same kind, with one closure cell, so that it can be pickled."""
     wrapper: Any
@@ -257,7 +211,7 @@ def wrap(guard: Guard) -> Any:
 
         wrapper = astream
     if guard.own is not None:
-        wrapper = _settling(guard, wrapper)
+        wrapper = settling(guard, wrapper)
     fn = guard.fn
     if inspect.isroutine(fn):
         functools.update_wrapper(wrapper, fn)
@@ -268,5 +222,5 @@ def wrap(guard: Guard) -> Any:
         wrapper.__qualname__ = getattr(like, "__qualname__", wrapper.__name__)
         wrapper.__module__ = getattr(like, "__module__", None) or "builtins"
     setattr(wrapper, MARK, guard)
-    guard.stands_for(wrapper)
+    stands_for(guard, wrapper)
     return wrapper

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from guardrail.batches import Batch
+    from guardrail.batches.result import Batch
     from guardrail.review.ticket import Ticket
 
 __all__ = [

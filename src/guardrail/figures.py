@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from guardrail.call import MISSING
-from guardrail.decision import Decision
+from guardrail.decision import Decision, decision_of
 from guardrail.drivers import hand_off
 from guardrail.ledger import writer
 from guardrail.telemetry import stats as tallies
@@ -35,7 +35,7 @@ def stats(guard: Guard) -> Mapping[str, Any]:
 def last(guard: Guard, n: int) -> Sequence[Decision[Any]]:
     """Return the latest decisions of a guard in this process, newest first."""
     writer.drain()
-    return [Decision.of_entry(entry, MISSING) for entry in tallies.last(guard.name, n)]
+    return [decision_of(entry, MISSING) for entry in tallies.last(guard.name, n)]
 
 
 def forget(guard: Guard) -> None:

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from guardrail.batches import Batch
+    from guardrail.batches.result import Batch
     from guardrail.decision import Decision
     from guardrail.guard import Guard
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from guardrail.errors import ConfigError
 from guardrail.policies.options import Frozen
 from guardrail.spec import Given, check
-from guardrail.threshold import NoThreshold, Threshold
+from guardrail.thresholds.threshold import NoThreshold, Threshold
 
 if TYPE_CHECKING:
     from guardrail.settings import Said

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from guardrail import lifecycle
+from guardrail import guard_upkeep, lifecycle
 from guardrail.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def guards() -> list[Guard]:
 def replan() -> None:
     """Have every guard look at the switches again."""
     for guard in guards():
-        guard.replan()
+        guard_upkeep.replan(guard)
 
 
 def reconfigure() -> None:
@@ -79,7 +79,13 @@ def reconfigure() -> None:
         ConfigError: They do not go together with a guard's other options.
     """
     for guard in guards():
-        guard.reconfigure()
+        guard_upkeep.reconfigure(guard)
+
+
+def forget_personal() -> None:
+    """Have every guard drop the answers that may be about a person."""
+    for guard in guards():
+        guard_upkeep.forget_personal(guard)
 
 
 def reset() -> None:
@@ -89,7 +95,7 @@ def reset() -> None:
         _states.clear()
         _guards.clear()
     for guard in living:
-        guard.renew()
+        guard_upkeep.renew(guard)
 
 
 def _in_child() -> None:
@@ -98,7 +104,7 @@ def _in_child() -> None:
     for _, known in _states.values():
         known.after_fork()
     for guard in list(_guards):
-        guard.after_fork()
+        guard_upkeep.after_fork(guard)
 
 
 lifecycle.after_fork(_in_child)

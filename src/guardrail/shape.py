@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
+from guardrail.functions import inner
+
 MISSING: Final = inspect.Parameter.empty
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -98,8 +100,20 @@ def own_shape_of(fn: Callable[..., Any]) -> Shape | None:
 
 
 def shape_of(fn: Callable[..., Any]) -> Shape | None:
-    """Return the shape of a function, or None where Python does not know it (some built-in functions)."""
+    """Return the shape of a function, or None where Python does not know it, or not well enough to hand in what was left out.
+
+    A function made in C may say a default that is not what leaving the argument out means: `numpy.where(a, None, None)` is not
+    `numpy.where(a)`, and no ufunc takes all the defaults that it says.
+    """
     try:
-        return Shape(inspect.signature(fn))
+        signature = inspect.signature(fn)
     except (TypeError, ValueError):
         return None
+    some = any(parameter.default is not MISSING for parameter in signature.parameters.values())
+    return None if some and not _keeps_defaults(fn) else Shape(signature)
+
+
+def _keeps_defaults(fn: Any) -> bool:
+    """Say whether the defaults of a callable are values that Python itself hands in, as those of every function in Python are."""
+    fn = inspect.unwrap(inner(fn))
+    return any(hasattr(each, "__defaults__") for each in (fn, getattr(fn, "__func__", None), getattr(type(fn), "__call__", None)))  # noqa: B004

@@ -10,16 +10,16 @@ from typing import Any, Final, Literal, NamedTuple, TypedDict
 
 from guardrail.clock import Duration
 from guardrail.errors import ConfigError
-from guardrail.policies.audit import Audit, Owner
-from guardrail.policies.breaker import Breaker
-from guardrail.policies.budget import Budget
-from guardrail.policies.cache import Cache
-from guardrail.policies.confidence import Confidence
+from guardrail.policies.audit import Audit, Owner, audit_of, owner_of
+from guardrail.policies.breaker import Breaker, breaker_of
+from guardrail.policies.budget import Budget, budget_of
+from guardrail.policies.cache import Cache, cache_of
+from guardrail.policies.confidence import Confidence, check_version, confidence_of, judges
 from guardrail.policies.fallback import Fallback, last_good
-from guardrail.policies.limit import Limit
-from guardrail.policies.retry import Retry
-from guardrail.policies.review import Review
-from guardrail.threshold import NoThreshold, Threshold
+from guardrail.policies.limit import Limit, limit_of
+from guardrail.policies.retry import Retry, retry_of
+from guardrail.policies.review import Review, review_of
+from guardrail.thresholds.threshold import NoThreshold, Threshold
 
 ModeName = str
 MODES: Final = ("enforce", "observe", "off", "killed")
@@ -123,19 +123,19 @@ CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "tags": _tags,
     "kind": _kind,
     "validate": _flag("validate"),
-    "budget": Budget.of,
-    "cache": Cache.of,
-    "retry": Retry.of,
-    "breaker": Breaker.of,
-    "limit": Limit.of,
-    "confidence": Confidence.of_option,
-    "review": Review.of,
+    "budget": budget_of,
+    "cache": cache_of,
+    "retry": retry_of,
+    "breaker": breaker_of,
+    "limit": limit_of,
+    "confidence": confidence_of,
+    "review": review_of,
     "fallback": _fallback,
     "mode": mode_name,
-    "audit": Audit.of,
+    "audit": audit_of,
     "batch": _flag("batch"),
     "explain": _explain,
-    "owner": Owner.of,
+    "owner": owner_of,
     "runbook": _text("runbook", none=True),
 }
 DEFAULTS: Final[Mapping[str, Any]] = {
@@ -200,7 +200,7 @@ def check_together(spec: Mapping[str, Given], kind: str, guard: str) -> None:
     fallback: Fallback | None = get(spec, "fallback")
     confidence: Confidence | None = get(spec, "confidence")
     if confidence is not None:
-        confidence.check_version(get(spec, "version"), guard)
+        check_version(confidence, get(spec, "version"), guard)
     if stream:
         for name in STREAMS_LACK:
             if get(spec, name):
@@ -216,7 +216,7 @@ def check_together(spec: Mapping[str, Given], kind: str, guard: str) -> None:
             )
         if rung is last_good and stream:
             refuse("last_good on a generator: its items are not kept", "write another fallback")
-    if confidence is not None and confidence.judges and review is not None and fallback is None and "low" not in review.on:
+    if confidence is not None and judges(confidence) and review is not None and fallback is None and "low" not in review.on:
         refuse("unsure answers would have nowhere to go", 'add "low" to Review(on=...), or a fallback')
     if review is not None and review.on_expiry == "fallback" and fallback is None:
         refuse('Review(on_expiry="fallback") without a fallback', 'add fallback=..., or write Review(on_expiry="reject")')

@@ -1,29 +1,27 @@
-"""Everything that takes a guarded function instead of hanging on it: decide, guard_of, with_options, warm, feedback, flush."""
+"""What takes a guarded function instead of hanging on it: guard_of, decide, last_decision, with_options, warm."""
 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Final, ParamSpec, TypeVar, Unpack, overload
 
 from guardrail import call as calls
 from guardrail import clock, lifecycle
-from guardrail.decision import Decision
+from guardrail.decision import Decision, decision_of
 from guardrail.errors import ConfigError
 from guardrail.guard import MARK, Guard
+from guardrail.guard_upkeep import spec_of
 from guardrail.ledger import writer
 from guardrail.ledger.entry import Entry
+from guardrail.policies.confidence import stricter
+from guardrail.policies.review import stricter as stricter_review
 from guardrail.shape import Misshapen
-from guardrail.spec import UNSET, Given, Options, check, get
+from guardrail.spec import Given, Options, check, get
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _DURABILITY: Final = ("off", "buffered", "sync")
-
-if TYPE_CHECKING:
-    from guardrail.review.ticket import Ticket
 
 
 def guard_of(fn: Callable[..., Any]) -> Guard:
@@ -107,7 +105,7 @@ def _decision(
 ) -> Decision[Any]:
     entry = calls.latest.get()
     if entry is not before and entry is not None and entry[3].name == guard.name:
-        return Decision.of_entry(Entry._make(entry), value, error)
+        return decision_of(Entry._make(entry), value, error)
     # No entry: the call had the wrong shape, or the function ran bare.
     if error is not None and (not guard.plan.bypass or not _fits(guard, *asked)):
         raise error
@@ -115,7 +113,7 @@ def _decision(
         calls.next_seq(), clock.wall(), clock.now() - start, guard.plan, "answered" if error is None else "failed",
         None, None, None, 1, None,
     )  # fmt: skip
-    return Decision.of_entry(entry, value, error)
+    return decision_of(entry, value, error)
 
 
 def _fits(guard: Guard, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -134,7 +132,7 @@ def last_decision() -> Decision[Any] | None:
     Its `.value` is kept where the answer is a number, boolean, enum or short text.
     """
     entry = calls.latest.get()
-    return None if entry is None else Decision.of_entry(Entry._make(entry), calls.MISSING)
+    return None if entry is None else decision_of(Entry._make(entry), calls.MISSING)
 
 
 # ── the same function otherwise ───────────────────────────────────────────────────────────────────────────────────────
@@ -178,18 +176,18 @@ def _refuse_weaker(guard: Guard, changes: Mapping[str, Given]) -> None:
     if "mode" in changes and get(guard.given, "mode") == "killed" and changes["mode"].value != "killed":
         refuse("a kill")
     if "audit" in changes:
-        mine, theirs = get(guard.spec, "audit"), changes["audit"].value
+        mine, theirs = get(spec_of(guard), "audit"), changes["audit"].value
         if _DURABILITY.index(theirs.durability) < _DURABILITY.index(mine.durability) or (mine.required and not theirs.required):
             refuse("the audit")
-    review = get(guard.spec, "review")
+    review = get(spec_of(guard), "review")
     if review is not None and "review" in changes:
         theirs = changes["review"].value
-        if theirs is None or review.stricter_than(theirs):
+        if theirs is None or stricter_review(review, theirs):
             refuse("the review")
-    confidence = get(guard.spec, "confidence")
-    if confidence is not None and "confidence" in changes and confidence.stricter_than(changes["confidence"].value):
+    confidence = get(spec_of(guard), "confidence")
+    if confidence is not None and "confidence" in changes and stricter(confidence, changes["confidence"].value):
         refuse("the confidence that it must reach")
-    if "mode" in changes and changes["mode"].value in ("off", "observe") and (review is not None or "audit" in guard.spec):
+    if "mode" in changes and changes["mode"].value in ("off", "observe") and (review is not None or "audit" in spec_of(guard)):
         refuse("audit and review by its mode")
 
 
@@ -204,11 +202,11 @@ def warm(fn: Callable[..., Any], *sample: Any) -> None:
     _ = guard.plan  # compiled now
     writer.start()
     lifecycle.arm()
-    if get(guard.spec, "review") is not None or get(guard.spec, "confidence") is not None:
+    if get(spec_of(guard), "review") is not None or get(spec_of(guard), "confidence") is not None:
         from guardrail import review as queue  # noqa: PLC0415
 
         queue.open_count()
-    budget = get(guard.spec, "budget")
+    budget = get(spec_of(guard), "budget")
     if budget is not None and budget.enforce == "process":
         from guardrail.drivers import processes  # noqa: PLC0415
 
@@ -218,159 +216,3 @@ def warm(fn: Callable[..., Any], *sample: Any) -> None:
     from guardrail.drivers import rehearsal  # noqa: PLC0415
 
     rehearsal.run(fn, guard, sample)
-
-
-# ── afterwards ────────────────────────────────────────────────────────────────────────────────────────────────────────
-def feedback(
-    decision_id: str | None = None,
-    actual: Any = UNSET,
-    *,
-    business_id: str | None = None,
-    guard: str | None = None,
-    value: float | None = None,
-    at: datetime | None = None,
-    source: str = "caller",
-) -> None:
-    """Tell what really happened, once it is known: a label for the decision, stored durably.
-
-    Args:
-        decision_id: The decision; or
-        business_id: the user's own key, with `guard` where several guards decide on the same matter.
-        actual: The true answer.
-        guard: Name of the guard, for a business id.
-        value: What the decision was worth, in the user's unit.
-        at: When it became known; now by default.
-        source: Who says so: "caller", or a system's name.
-
-    Raises:
-        ConfigError: Neither id or both are given, or there is neither an actual answer nor a value.
-    """
-    if (decision_id is None) == (business_id is None):
-        raise ConfigError(
-            "feedback needs one id", hint='write feedback(decision.id, actual) or feedback(actual=..., business_id="loan-17")'
-        )
-    if actual is UNSET and value is None:
-        raise ConfigError("feedback says nothing", hint="give the actual answer, or what the decision was worth as value=")
-    from guardrail.review import labels  # noqa: PLC0415 - the store is loaded by the first label
-
-    said = {} if actual is UNSET else {"actual": actual}
-    labels.add(decision_id=decision_id, business_id=business_id, guard=guard, value=value, at=at, source=source, **said)
-
-
-def override(
-    decision_id: str | None = None,
-    value: Any = ...,
-    *,
-    business_id: str | None = None,
-    guard: str | None = None,
-    reason: str,
-    note: str | None = None,
-    actor: str,
-) -> Decision[Any]:
-    """Put a person's answer in the place of a decision. The old one stays in the ledger; the new one stands beside it.
-
-    It becomes a label, answers the next deferred call of the same business id where `Review(reuse=...)` allows, and is called
-    back. Where the guard's tag `risk` is one of the setting `second_approval`, it holds when a second person has approved it.
-
-    Args:
-        decision_id: The decision; or
-        value: The answer that is right, able to be JSON, and one that the case allows.
-        business_id: the user's own key, with `guard` where several guards decide on the same matter: the newest decision.
-        guard: Name of the guard, for a business id.
-        reason: Why, as a code: "wrong_input", "missing_context", "model_error", "policy_exception", "ambiguous", "fraud",
-            "other" (which needs a note), or one of the setting `review_reasons`.
-        note: Why, for the next reader.
-        actor: Who overrides it.
-
-    Returns:
-        The decision that stands now: outcome "human", or "deferred" with the ticket while a second person has to approve.
-
-    Raises:
-        ConfigError: Not one id is given, there is no value, or the reason is none of the codes.
-        DecisionNotFound: There is no such decision.
-        InvalidInput: The value is not one that the case allows.
-        StoreError: The store cannot take it.
-    """
-    from guardrail.review import overriding  # noqa: PLC0415 - the store is loaded by who needs it
-
-    return overriding.override(decision_id, value, business_id=business_id, guard=guard, reason=reason, note=note, actor=actor)
-
-
-def appeal(
-    decision_id: str | None = None, text: str = "", *, business_id: str | None = None, guard: str | None = None, by: str
-) -> Ticket:
-    """Object to a decision, a person's or an automated one: another person looks at it, a senior where there is one.
-
-    Whoever decided it is not handed the case, and whoever looks at it is not told who that was. The case waits in the queue
-    "appeals", due in 30 days; `guardrail.review.reply(ticket.id)` is what the person concerned is told, in plain words.
-
-    Args:
-        decision_id: The decision; or
-        text: Why, in the words of the person concerned.
-        business_id: the user's own key, with `guard` where several guards decide on the same matter: the newest decision.
-        guard: Name of the guard, for a business id.
-        by: Who objects.
-
-    Returns:
-        The ticket; that of an appeal which is still open, if there is one.
-
-    Raises:
-        ConfigError: Not one id is given, or the text says nothing.
-        DecisionNotFound: There is no such decision.
-        StoreError: The store cannot take it.
-    """
-    from guardrail.review import appeals  # noqa: PLC0415 - as above
-
-    return appeals.appeal(decision_id, text, business_id=business_id, guard=guard, by=by)
-
-
-def configure(**settings: Any) -> None:
-    """Set settings for this process, over `guardrail.toml` and below the environment. May be called again.
-
-    Args:
-        settings: By the names of the variables in lower case: `configure(service="loans", mode="observe")`.
-
-    Raises:
-        ConfigError: A name or value is wrong; names the nearest.
-    """
-    from guardrail import registry  # noqa: PLC0415
-    from guardrail import settings as table  # noqa: PLC0415
-
-    table.on_change(registry.reconfigure)
-    table.configure(**settings)
-
-
-def flush(timeout: clock.Duration = 5) -> bool:
-    """Wait until every record so far is durable and with the sinks, and telemetry is handed on.
-
-    Args:
-        timeout: The most that it takes.
-
-    Returns:
-        Whether all of it was done in time.
-    """
-    seconds = clock.seconds(timeout, "timeout of flush", zero=True)
-    until = clock.now() + seconds
-    done = writer.flush(seconds)
-    couriers = sys.modules.get("guardrail.delivery.couriers")  # loaded by the first record of a process that has sinks
-    if couriers is not None:
-        done = couriers.flush(max(0.0, until - clock.now())) and done
-    provider = sys.modules.get("guardrail.telemetry.provider")
-    return done if provider is None else provider.flush(max(0.0, until - clock.now())) and done
-
-
-def shutdown(timeout: clock.Duration = 5) -> bool:
-    """Flush, then stop what runs in the background; a later guarded call starts it again.
-
-    Args:
-        timeout: The most that it takes.
-
-    Returns:
-        Whether all of it was done in time.
-    """
-    return lifecycle.finish_all(clock.seconds(timeout, "timeout of shutdown", zero=True))
-
-
-__all__ = [
-    "configure", "decide", "feedback", "flush", "guard_of", "last_decision", "shutdown", "warm", "with_options",
-]  # fmt: skip

@@ -17,6 +17,7 @@ from typer.testing import Result
 
 from guardrail import control, doctor, notices, settings
 from guardrail import review as queue
+from guardrail.doctor import folder
 from guardrail.ledger import reader, writer
 from guardrail.settings import FileSystem
 
@@ -33,7 +34,7 @@ class Disk(NamedTuple):
 def sound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a lasting disk and enough room, whatever this one is."""
     monkeypatch.setattr(settings, "file_system", lambda _: FileSystem("ext4", "/", passing=False, remote=False))
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Disk(50 * 2**30))
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: Disk(50 * 2**30))
 
 
 def found(what: str) -> list[tuple[str, str]]:
@@ -82,7 +83,7 @@ def test_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, home: Path
         return real(path, flags, *more, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(doctor.os, "open", full)
+        patch.setattr(folder.os, "open", full)
         assert ("bad", f"{home} cannot be written: No space left on device") in found("home")
     home.rmdir()
     home.write_text("a file")
@@ -123,7 +124,7 @@ def test_ground_under_the_home(monkeypatch: pytest.MonkeyPatch, file_system: Fil
 @pytest.mark.parametrize(("free", "level"), [(50 * 2**20, "bad"), (500 * 2**20, "warn"), (50 * 2**30, "ok")])
 def test_room_on_the_disk(monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
     """A ledger on a full disk stands still, so that is said before."""
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Disk(free))
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: Disk(free))
     assert [found_level for found_level, text in found("home") if "free" in text] == [level]
 
 

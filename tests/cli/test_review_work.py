@@ -65,6 +65,8 @@ def test_claims_are_extended_given_back_declined_and_handed_on(run: Run) -> None
     assert "is over" in run("review", "release", token).stderr
     assert "declined" in run("review", "decline", claim("anna"), "--reason", "not_my_field").stdout
     assert "ben has it" in run("review", "reassign", ticket.id[-8:], "--to", "ben", "--reason", "his field").stdout
+    given = json.loads(run("review", "reassign", ticket.id[-8:], "--to", "cleo", "--reason", "hers", "--json").stdout)
+    assert (given["to"], sorted(given)) == ("cleo", ["lease_until", "to", "token"])
     assert "waits in the queue again" in run("review", "reassign", ticket.id[-8:], "--reason", "on leave").stdout
     assert "unsure" not in run("review", "decide", ticket.id, "--unsure", "--by", "cleo").stderr
     assert ticket.state == "adjudicate"
@@ -98,6 +100,21 @@ def test_how_well_it_goes(run: Run) -> None:
     for text in ("accepted    50.0%", "fraud", "anna"):
         assert text in told
     assert json.loads(run("review", "quality", "--queue", "loans", "--json").stdout)["gold"]["value"] is None
+
+
+def test_why_people_decide_otherwise(run: Run) -> None:
+    """By guard, and by a field: the reason with its share, few as few; a field that no case has names those that there are."""
+    for number in range(7):
+        ticket = put(number, arguments={"region": "north" if number < 5 else "south"})
+        given: dict[str, Any] = {"value": "no", "reason": "fraud"} if number == 0 else {"verdict": "accept"}
+        review.decide(ticket.id, actor="anna", **given)
+    told = run("review", "stats", "--by", "region", "--queue", "loans").stdout
+    for text in ("of 7 answers", "north", "fraud", "20.0%", "0.5% to 71.6%", "(others)", "fewer than 5"):
+        assert text in told
+    assert "south" not in told
+    (found,) = json.loads(run("review", "stats", "--json").stdout)["overridden"]["slices"]
+    assert (found["name"], found["reasons"]["fraud"]["hits"], found["few"]) == ("all", 1, False)
+    assert "there are region" in run("review", "stats", "--by", "income").stderr
 
 
 def test_labels_are_written_for_training(run: Run, tmp_path: Any) -> None:
@@ -142,14 +159,28 @@ def test_keys_for_all_else() -> None:
 
 
 def test_what_does_not_fit_leaves_the_case_where_it_is() -> None:
-    """An unknown reason or a wrong answer is told, and the person goes on."""
+    """An unknown reason or a wrong answer is told, and the person goes on; what they wrote beside it is kept."""
     ticket = put(choices=None, provisional=0.25)
-    done = CliRunner().invoke(build(), ["review", "--by", "anna"], input="w\nmood\n\nc\nhalf\nc\n0.5\n")
+    done = CliRunner().invoke(build(), ["review", "--by", "anna"], input="w\nmood\nI did read it\nc\nhalf\nc\n0.5\n")
     assert "not on the list" in done.stdout
     assert "not JSON" in done.stdout
     ending = review.details(ticket.id).ending
     assert ending is not None
-    assert ending.value == 0.5
+    assert (ending.value, ending.reason, ending.note) == (0.5, None, "I did read it")
+
+
+def test_a_choice_beyond_the_keys_is_typed_and_declining_may_need_a_note() -> None:
+    """With more than nine choices `c` takes the others; "other" is a reason to decline, with its note."""
+    other, many = (
+        put("other", priority=1),
+        put("many", choices=[f"grade {number}" for number in range(12)], provisional="grade 1"),
+    )
+    done = CliRunner().invoke(build(), ["review", "--by", "anna"], input="d\nother\nmy neighbour\nc\ngrade 11\n")
+    assert "change" in done.stdout
+    assert [(step.reason, step.note) for step in review.details(other.id).steps] == [("other", "my neighbour")]
+    ending = review.details(many.id).ending
+    assert ending is not None
+    assert ending.value == "grade 11"
 
 
 def test_a_blind_session_shows_the_models_answer_afterwards() -> None:

@@ -18,6 +18,7 @@ Run = Callable[..., Result]
 MODULE = """
 import sys
 from guardrail import guarded, guard_of
+from guardrail.guard_upkeep import inject
 
 print("noise at import")
 
@@ -30,7 +31,7 @@ def predict(x: int, note: str = "") -> list[int]:
 def broken(x: int) -> int:
     return x
 
-guard_of(broken).inject(lambda x: x + 1)
+inject(guard_of(broken), lambda x: x + 1)
 
 @guarded
 def untyped(x):

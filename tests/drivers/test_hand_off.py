@@ -146,15 +146,18 @@ def test_every_kind_of_exception_passes(kind):
     assert in_thread(calls) == 1
 
 
-@pytest.mark.parametrize("problem", ["sqlite", "signal", "loop", "running loop"])
+@pytest.mark.parametrize("problem", ["sqlite", "signal", "loop", "running loop", "token"])
 def test_an_error_of_thread_affinity_names_the_way_out(problem):
-    """sqlite3, signal and event loops complain about threads; the note tells of enforce="report"."""
+    """sqlite3, signal, event loops and tokens of the caller's context complain; the note tells of enforce="report"."""
+    variable = contextvars.ContextVar[int]("variable")
+    token = variable.set(1)
     connection = sqlite3.connect(":memory:")
     functions = {
         "sqlite": lambda: connection.execute("select 1"),
         "signal": lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
         "loop": asyncio.get_event_loop,
         "running loop": asyncio.get_running_loop,
+        "token": lambda: variable.reset(token),
     }
     with pytest.raises((sqlite3.ProgrammingError, ValueError, RuntimeError)) as caught:
         hand_off.perform(a_call(), functions[problem])

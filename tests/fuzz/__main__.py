@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,11 @@ def one(name: str, seconds: int, folder: Path) -> None:
     """Fuzz one parser; the process ends with another status than 0 if it finds anything."""
     import atheris
 
+    os.environ |= {
+        "GUARDRAIL_HOME": str(folder / "home"),
+        "XDG_CONFIG_HOME": str(folder / "configuration"),
+        "FUZZ_FOLDER": str(folder),
+    }
     with atheris.instrument_imports(include=["guardrail"]):
         from targets import TARGETS
     target = TARGETS[name]
@@ -29,8 +35,9 @@ def main() -> None:
     """Fuzz them one after the other, each in a process of its own."""
     from targets import TARGETS
 
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     seconds, wrong = int(sys.argv[1]) if sys.argv[1:] else 60, []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
         for name in TARGETS:
             done = subprocess.run(
                 [sys.executable, __file__, str(seconds), name, folder],

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from guardrail import clock, control_file, threshold_file
+import fuzz_bodies
+import fuzz_ledger
+
+from guardrail import clock, control_file
 from guardrail.delivery import schemes
 from guardrail.errors import AccessDenied, ConfigError, GuardrailError, InvalidInput
 from guardrail.ledger import notes, proofs
@@ -16,6 +19,7 @@ from guardrail.review import argilla, label_studio, receiving
 from guardrail.samples import read_lines
 from guardrail.settings import hours
 from guardrail.settings.table import TABLE
+from guardrail.thresholds import file as threshold_file
 
 
 class Target(NamedTuple):
@@ -24,10 +28,12 @@ class Target(NamedTuple):
     Attributes:
         run: Parses bytes, and passes over what it promises to raise.
         seeds: What it takes, to begin with.
+        dear: Whether one run costs milliseconds, for files are written: `make test` tries fewer.
     """
 
     run: Callable[[bytes], Any]
     seeds: tuple[bytes, ...]
+    dear: bool = False
 
 
 def text(parse: Callable[[str], Any], *promised: type[Exception]) -> Callable[[bytes], Any]:
@@ -126,4 +132,5 @@ TARGETS: dict[str, Target] = {
         raw(answer, InvalidInput, AccessDenied),
         (json.dumps({"type": receiving.TYPE, "data": {"ticket": "t", "person": "anna", "value": [1], "verdict": "accept"}}).encode(),),
     ),
+    **{name: Target(run, seeds, dear=True) for name, (run, seeds) in (fuzz_ledger.PARSERS | fuzz_bodies.PARSERS).items()},
 }  # fmt: skip

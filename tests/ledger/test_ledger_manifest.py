@@ -14,6 +14,7 @@ from guardrail import notices
 from guardrail.ledger import manifest, merkle, notes, signing
 from guardrail.ledger.lane import Lane
 from guardrail.ledger.manifest import Manifest
+from guardrail.ledger.manifest_lines import ManifestLines
 from guardrail.ledger.record import event_body
 from guardrail.store import file_lock
 
@@ -266,3 +267,11 @@ def test_what_a_newer_release_writes_is_read(tmp_path: Path) -> None:
     assert {name: facts.closed for name, facts in again.lanes().items()} == {"a": True, "b": False}
     assert again.damaged == 0
     assert again.append("hold", hold="x")["n"] == 7
+
+
+def test_an_event_that_is_no_text_is_passed_over() -> None:
+    """One flipped byte in a line of the manifest stops no process that reads it."""
+    lines = ManifestLines()
+    lines.take([b'{"v":1,"n":1,"prev":"%b","ts":"2026-01-01T00:00:00.000000Z","event":"op\xffn","lane":"x"}' % (b"0" * 64)])
+    assert lines.number == 1
+    assert lines.content() == lines.open_lanes() == []

@@ -235,11 +235,12 @@ def test_a_forked_child_that_is_terminated_leaves_the_parents_lane_alone(home: P
     code = """
 import signal
 writer.push(make_entry()); assert writer.flush(5)
+told, tell = os.pipe()
 pid = os.fork()
 if not pid:
-    writer.push(make_entry()); os.write(1, b"ready\\n"); time.sleep(30)
-assert sys.stdin is not None
-time.sleep(0.3); os.kill(pid, signal.SIGTERM)
+    writer.push(make_entry()); os.write(tell, b"1"); time.sleep(30)
+assert os.read(told, 1) == b"1"  # however long that takes a busy machine
+os.kill(pid, signal.SIGTERM)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
 writer.push(make_entry()); assert writer.flush(5)
 """

@@ -12,11 +12,12 @@ import orjson
 import pytest
 from fake_calls import make_entry, make_plan
 
-from guardrail.call import Principal, decision_id
+from guardrail.call import decision_id
 from guardrail.content import digest as content_digest
 from guardrail.content import summary
 from guardrail.errors import InvalidInput
 from guardrail.ledger import record, schema
+from guardrail.principal import Principal
 
 KEY = b"k" * 32
 PREV = b"ab" * 32

@@ -254,3 +254,16 @@ def test_killed_processes_lose_nothing_that_was_acknowledged(tmp_path: Path) -> 
         assert done is not None
         assert done.problem is None
         assert acknowledged <= whole(tmp_path, tmp_path / "ledger" / name) <= acknowledged + 50
+
+
+def test_a_lane_whose_line_in_the_manifest_is_damaged_is_left_as_it_is(home: Path) -> None:
+    """Its name can still be seen in the bytes, and nothing else: it is told of, and no other lane waits for it."""
+    damaged, other = left_open(home), left_open(home)
+    manifest = home / "ledger" / "manifest.jsonl"
+    lines = manifest.read_bytes().split(b"\n")
+    at = next(at for at, line in enumerate(lines) if b'"event":"open"' in line and damaged.name.encode() in line)
+    lines[at] = lines[at].replace(b'"pid":', b'"pid"')  # no JSON any more
+    manifest.write_bytes(b"\n".join(lines))
+    found = {each.lane: each for each in recovered(home) if each is not None}
+    assert "manifest" in (found[damaged.name].problem or "")
+    assert found[other.name].problem is None

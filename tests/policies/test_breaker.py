@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from guardrail import clock, notices
 from guardrail.errors import AccessDenied, BudgetExceeded, CircuitOpen, ConfigError, InvalidOutput, LimitExceeded
-from guardrail.policies.breaker import Breaker, Breaking
+from guardrail.policies.breaker import Breaker, Breaking, breaker_of
 from guardrail.policies.circuit import Circuit
 from guardrail.policies.retry import Retry, Retrying
 from guardrail.policies.retry_budget import RetryBudget
@@ -79,16 +79,16 @@ def trip(guard, dependency, error=None):
 # ── the option ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_true_means_the_defaults():
     """breaker=True is Breaker(); False and None are none."""
-    assert Breaker.of(True) == Breaker()
-    assert Breaker.of(False) is Breaker.of(None) is None
-    assert Breaker.of(Breaker("bureau")) == Breaker("bureau")
+    assert breaker_of(True) == Breaker()
+    assert breaker_of(False) is breaker_of(None) is None
+    assert breaker_of(Breaker("bureau")) == Breaker("bureau")
 
 
 @pytest.mark.parametrize("option", [1, 0.5, "bureau", [], Breaker])
 def test_a_wrong_option_is_refused_with_what_to_write(option):
     """A wrong type is a ConfigError that shows the right spelling."""
     with pytest.raises(ConfigError, match="write breaker="):
-        Breaker.of(option)
+        breaker_of(option)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from guardrail import clock
 from guardrail.call import Call
 from guardrail.errors import BudgetExceeded, ConfigError
-from guardrail.policies.budget import AttemptDeadline, Budget, Deadline, too_late
+from guardrail.policies.budget import AttemptDeadline, Budget, Deadline, budget_of, too_late
 
 
 def a_call(start=100.0, parent=None):
@@ -32,13 +32,13 @@ def at(monkeypatch):
 @pytest.mark.parametrize("option", ["250ms", 0.25, timedelta(milliseconds=250), Budget("250ms")])
 def test_every_way_of_writing_a_budget_means_the_same(option):
     """A text, seconds, a timedelta and the object itself are one option."""
-    assert Budget.of(option) == Budget(0.25)
-    assert Budget.of(option).total == 0.25
+    assert budget_of(option) == Budget(0.25)
+    assert budget_of(option).total == 0.25
 
 
 def test_no_budget_stays_no_budget():
     """None is a legal option: no deadline."""
-    assert Budget.of(None) is None
+    assert budget_of(None) is None
 
 
 def test_durations_are_kept_as_seconds():
@@ -214,6 +214,7 @@ def test_the_error_says_who_was_late_how_much_time_there_was_and_what_became_of_
     call = a_call()
     call.until = 100.25
     error = too_late(call, "the function was cancelled")
-    assert str(error) == "no answer from loans within the time of 250ms that it had: the function was cancelled"
+    assert error.args == ("no answer from loans within the time of 250ms that it had: the function was cancelled",)
+    assert str(error) == f"{error.args[0]} (give it a larger budget, or a fallback)"
     assert isinstance(error, TimeoutError)
     assert (error.guard, error.policy, error.decision_id) == ("loans", "budget", call.id)

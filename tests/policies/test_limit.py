@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrail import clock
-from guardrail.call import Call, Principal, acting_as
+from guardrail.call import Call
 from guardrail.errors import BudgetExceeded, ConfigError, LimitExceeded
 from guardrail.policies.by_key import ByKey
-from guardrail.policies.limit import Limit, Limiting
+from guardrail.policies.limit import Limit, Limiting, limit_of
 from guardrail.policies.permits import Permits
 from guardrail.policies.rate import Rate
+from guardrail.principal import Principal, acting_as
 
 
 def limiting(*args, **options):
@@ -50,16 +51,16 @@ def in_use(policy):
 # ── the option ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_number_is_the_concurrency():
     """limit=8 is eight at once, and waits for nobody."""
-    assert Limit.of(8) == Limit(8) == Limit(concurrency=8, wait=0)
-    assert Limit.of(None) is None
-    assert Limit.of(Limit(2, rate="5/m")) == Limit(2, rate="5/m")
+    assert limit_of(8) == Limit(8) == Limit(concurrency=8, wait=0)
+    assert limit_of(None) is None
+    assert limit_of(Limit(2, rate="5/m")) == Limit(2, rate="5/m")
 
 
 @pytest.mark.parametrize("option", [True, False, 2.0, "8", "100/s", [8]])
 def test_a_wrong_option_is_refused_with_what_to_write(option):
     """A wrong type is a ConfigError that shows the right spelling."""
     with pytest.raises(ConfigError, match="write limit="):
-        Limit.of(option)
+        limit_of(option)
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,14 @@ from guardrail.errors import (
     InvalidOutput,
     LimitExceeded,
 )
-from guardrail.policies.retry import Retry, Retrying
+from guardrail.policies.retry import Retry, Retrying, retry_of
 from guardrail.policies.retry_budget import RetryBudget
 from guardrail.policies.transient import is_transient, retry_after
 
 
 def retrying(option=None, **options):
     """The policy with a state of its own."""
-    option = Retry(**options) if option is None else Retry.of(option)
+    option = Retry(**options) if option is None else retry_of(option)
     return Retrying(option, RetryBudget(option))
 
 
@@ -63,16 +63,16 @@ def always(error):
 # ── the option ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_number_counts_the_first_attempt():
     """retry=3 is the first attempt and two more."""
-    assert Retry.of(3) == Retry(3) == Retry(attempts=3)
-    assert Retry.of(None) is None
-    assert Retry.of(Retry(2)) == Retry(2)
+    assert retry_of(3) == Retry(3) == Retry(attempts=3)
+    assert retry_of(None) is None
+    assert retry_of(Retry(2)) == Retry(2)
 
 
 @pytest.mark.parametrize("option", [True, False, 0, -1, 2.0, "3", [3], lambda: 3])
 def test_a_wrong_option_is_refused_with_what_to_write(option):
     """A wrong type or number is a ConfigError that shows the right spelling."""
     with pytest.raises(ConfigError, match="write retry="):
-        Retry.of(option)
+        retry_of(option)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_the_option_is_a_value():
     for option in (
         Retry(2, on=[KeyError]),
         Retry(on=lambda error: "again" in str(error)),
-        Retry.of(tenacity.Retrying()),
+        retry_of(tenacity.Retrying()),
     ):
         copy = cloudpickle.loads(cloudpickle.dumps(option))
         assert (copy.attempts, copy.wait, copy.budget) == (option.attempts, option.wait, option.budget)
@@ -129,7 +129,7 @@ def test_the_option_is_a_value():
 
 def test_the_text_of_an_option_is_the_same_in_every_process():
     """No address stands in it, so that a plan's digest means the same everywhere."""
-    for option in (Retry(on=[KeyError]), Retry(on=lambda _: True), Retry.of(tenacity.Retrying())):
+    for option in (Retry(on=[KeyError]), Retry(on=lambda _: True), retry_of(tenacity.Retrying())):
         assert "0x" not in repr(option)
         assert "Retry" in repr(option)
 
@@ -479,8 +479,8 @@ def test_tenacity_is_imported_by_the_first_failure_only():
 import sys, json
 from types import SimpleNamespace
 from guardrail.call import Call
-from guardrail.policies.retry import Retry, Retrying, RetryBudget
-policy = Retrying(Retry.of(3), RetryBudget(Retry(3)))
+from guardrail.policies.retry import Retry, Retrying, RetryBudget, retry_of
+policy = Retrying(retry_of(3), RetryBudget(Retry(3)))
 call = Call(SimpleNamespace(name="g"), (), {}, None, 0.0)
 seen = []
 for error in (None, ValueError(), TimeoutError()):

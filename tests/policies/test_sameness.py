@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import enum
 import io
-from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from array import array
+from collections import Counter, OrderedDict, UserDict, UserList, defaultdict, deque, namedtuple
+from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime
 from typing import IO, Annotated, Any, NamedTuple, Never, NoReturn, TextIO
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from annotated_types import Gt, Len
 from pydantic import AfterValidator, BaseModel
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
-from guardrail import guarded
+from guardrail import InvalidInput, guarded
 
 Point = namedtuple("Point", "x y")  # noqa: PYI024 - without annotations, as older code has them
 
@@ -61,6 +64,17 @@ class Row(TypedDict):
         (list[Applicant], [Applicant(income=1)]),
         (list[str], [Text("a")]),
         (Sequence[int], deque([1])),
+        (Sequence[int], array("i", [1])),
+        (Sequence[int] | None, range(3)),
+        (MutableSequence[int], deque([1])),
+        (MutableSequence[int], UserList([1])),
+        (MutableMapping[str, int], UserDict(a=1)),
+        (MutableSet[int], {1}),
+        (AbstractSet, {1}),
+        (AbstractSet[int], {1}),
+        (AbstractSet[int], frozenset({1})),
+        (dict[str, AbstractSet[int]], {"a": {1}}),
+        (Annotated[AbstractSet[int], Len(1)], {1}),
         (deque, deque([1], maxlen=3)),
         (set[int], {1}),
         (frozenset[str], frozenset({"a"})),
@@ -103,6 +117,12 @@ def test_what_fits_is_handed_on_itself(kind, value):
         (dict[int, int], {"1": 1}, {1: 1}),
         (set[float], {1}, {1.0}),
         (set[int], {True}, {1}),
+        (frozenset[int], {1}, frozenset({1})),
+        (AbstractSet[int], {"1"}, frozenset({1})),
+        (AbstractSet[int], {1: "a"}.keys(), frozenset({1})),
+        (Sequence[int], array("d", [1.0]), [1]),
+        (Sequence[int], ("1",), (1,)),
+        (MutableSequence[int], (1,), [1]),
         (list[list[int]], [["1"]], [[1]]),
         (Place, (1, 2), Place(1.0, 2.0)),
         (list[Applicant], [{"income": 1}], [Applicant(income=1)]),
@@ -134,6 +154,46 @@ def test_what_the_function_adds_to_a_list_reaches_its_caller():
     numbers, counts, seen = [1], {"a": 1}, {"b"}
     fill(numbers, counts, seen=seen)
     assert (numbers, counts, seen) == ([1, 3], {"a": 1, "n": 3}, {"b", "c"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(Sequence[int], ["a"]), (Sequence[str], "ab"), (AbstractSet[int], {"a"}), (Annotated[AbstractSet[int], Len(2)], {1})],
+)
+def test_what_does_not_fit_an_abstract_kind_is_refused(kind, value):
+    """By its entries, their number, or for being a text."""
+
+    def give(value):
+        return value
+
+    give.__annotations__["value"] = kind
+    with pytest.raises(InvalidInput):
+        guarded(give)(value)
+
+
+def test_a_default_is_the_same_call_given_or_left_out():
+    """Also where it would not pass, and where an equal text is another object; anything else is checked."""
+
+    @guarded
+    def act(kind: Annotated[str, Len(0, 3)] = "whatever", *, at_least: Annotated[int, Gt(0)] = -1000) -> tuple[str, int]:
+        return kind, at_least
+
+    assert act() == act(b"whatever".decode()) == act(at_least=-int("1000")) == ("whatever", -1000)
+    for wrong in ({"kind": "what"}, {"at_least": -1}, {"at_least": -1000.0}):
+        with pytest.raises(InvalidInput):
+            act(**wrong)
+
+
+def test_a_moment_is_no_date_and_the_error_says_what_to_give():
+    """A time of day would be lost on a function that counts in days."""
+
+    @guarded
+    def weekday(day: date) -> int:
+        return day.weekday()
+
+    with pytest.raises(InvalidInput, match=r"\.date\(\)"):
+        weekday(datetime(2026, 1, 5, 8, 30))  # noqa: DTZ001
+    assert weekday(datetime(2026, 1, 5)) == weekday(date(2026, 1, 5)) == 0  # noqa: DTZ001
 
 
 def test_what_a_validator_of_ones_own_makes_of_it_is_used():

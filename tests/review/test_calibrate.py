@@ -27,7 +27,7 @@ from guardrail import (
 )
 from guardrail.review.calibrate import binomial_cdf, interval
 from guardrail.testing import fake_clock
-from guardrail.threshold import Point
+from guardrail.thresholds.threshold import Point
 
 
 def world(many: int, seed: int, harder: float = 1.0) -> tuple[list[float], list[bool]]:

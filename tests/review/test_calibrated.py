@@ -21,6 +21,12 @@ from guardrail.testing import fake_clock
 IN_FORCE = 0.8
 
 
+@pytest.fixture(autouse=True)
+def lots(monkeypatch):
+    """The same answers are drawn in every run: which ones is up to a key that is otherwise made at random."""
+    monkeypatch.setattr("guardrail.policies.cases._secret", bytes(32))
+
+
 def risk(at_least: float) -> float:
     """The share of wrong answers among those that reach a threshold: with sureness c one is wrong with probability 0.4 (1 - c)."""
     return 0.2 * (1 - at_least)
@@ -264,7 +270,7 @@ def test_disputes_say_what_is_true_and_not_what_is_common(home):
 def test_groups_are_an_argument(home):
     """From tickets; what nobody knows the group of is left out, and said."""
     work()
-    made = calibrated_from_labels("credit", max_error=0.4, delta=0.3, groups="region")
+    made = calibrated_from_labels("credit", max_error=0.6, delta=0.3, groups="region")
     assert set(made.found.groups) == {"north", "south"}
     with pytest.raises(ConfigError, match="without the group"):
         calibrated_from_labels("credit", groups="country")

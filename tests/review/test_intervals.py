@@ -8,9 +8,9 @@ import random
 import pytest
 
 from guardrail import Confidence, ConfigError, Deferred, Outcome, Prediction, decide, guarded, with_options
-from guardrail.interval import Intervals
 from guardrail.review import Interval, intervals
 from guardrail.testing import fake_clock
+from guardrail.thresholds.interval import Intervals
 
 DRAWS = 300
 

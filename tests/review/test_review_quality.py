@@ -35,6 +35,9 @@ def test_what_people_made_of_the_models_answers(case: Make) -> None:
     assert found["load"] == {"anna": 4, "ben": 3}
     assert (found["unsure"]["hits"], found["unsure"]["cases"]) == (1, 7)
     assert review.quality("none")["accepted"]["value"] is None
+    card = found._repr_html_()  # type: ignore[attr-defined]
+    for text in ("75.0%", "19.4% to 99.4%", "reasons: model_error", "load: anna"):
+        assert text in card
 
 
 def test_how_far_people_agree(case: Make) -> None:

@@ -252,7 +252,8 @@ def test_levels_reviewers_and_type_reach_the_ticket() -> None:
         confidence=0.9,
         review=Review(
             "loans",
-            reviewers=2,
+            reviewers=4,
+            agree=3,
             on_expiry="reject",
             levels=[Level("clerk", within="1h", notify=["desk"]), Level("senior", within="2h")],
         ),
@@ -263,7 +264,7 @@ def test_levels_reviewers_and_type_reach_the_ticket() -> None:
     ticket = decide(predict, 1).ticket
     assert ticket is not None
     case = review.details(ticket.id)
-    assert (case.reviewers, case.role, case.answers) == (2, "clerk", {"type": "integer"})
+    assert (case.reviewers, case.agree, case.role, case.answers) == (4, 3, "clerk", {"type": "integer"})
     assert ticket.due is not None
     assert (ticket.due - ticket.created).total_seconds() == pytest.approx(3 * 3600, abs=5)
 
@@ -297,6 +298,9 @@ async def a_coroutine(x: int) -> bool:
         (lambda: Review(levels=["senior"]), "no list of levels"),
         (lambda: Review(reviewers=0), "whole number from 1"),
         (lambda: Review(reviewers=True), "whole number from 1"),
+        (lambda: Review(reviewers=4, agree=2), "more than half"),
+        (lambda: Review(agree=2), "more than half"),
+        (lambda: Review(reviewers=2, agree=True), "more than half"),
         (lambda: Review(sample=1.5), "between 0 and 1"),
         (lambda: Review(callback="http://x"), "https URL"),
         (lambda: Level("", within="1h"), "has a role"),

@@ -174,6 +174,77 @@ def test_reviewers_who_differ_need_one_more(case: Make) -> None:
     assert [each["state"] for each in told("adjudicate")].count("adjudicate") >= 1
 
 
+def test_a_majority_decides_as_soon_as_it_is_one(case: Make) -> None:
+    """Two of three: the third is not asked; who is at work on it is told that it is closed, and what they wrote is kept."""
+    ticket = review.put(case(reviewers=3, agree=2))
+    third = review.claim("loans", actor="cleo")
+    assert third is not None
+    review.decide(ticket.id, "no", actor="anna")
+    assert review.details(ticket.id).people == "1 of 3 have answered; 2 equal answers decide"
+    review.decide(ticket.id, "no", actor="ben")
+    assert ticket.state == "decided"
+    with pytest.raises(TicketClosed):
+        review.decide(ticket.id, "yes", actor="cleo", token=third.token, note="I differ")
+    assert [(step.what, step.value) for step in review.details(ticket.id).steps] == [("decided", "no"), ("late", "yes")]
+    assert [label.actual for label in labels.read()] == ["no"]
+
+
+def test_a_minority_does_not_stop_a_majority(case: Make) -> None:
+    """Of three votes two are enough, in whatever order; the one that decides is told of."""
+    ticket = review.put(case(reviewers=3, agree=2))
+    for name, answer in (("anna", "yes"), ("ben", "no")):
+        review.decide(ticket.id, answer, actor=name)
+        assert ticket.state == "pending"
+    review.decide(ticket.id, "no", actor="cleo")
+    ending = review.details(ticket.id).ending
+    assert ending is not None and ending.actor is not None
+    assert (ending.verdict, ending.value, ending.actor.id) == ("change", "no", "cleo")
+
+
+@pytest.mark.parametrize(
+    ("reviewers", "agree", "votes"),
+    [(4, 3, "no yes no yes"), (3, 2, "unsure unsure"), (5, 3, "unsure unsure unsure"), (2, None, "unsure"), (3, None, "no yes")],
+)
+def test_without_a_majority_one_more_person_decides(case: Make, reviewers: int, agree: int | None, votes: str) -> None:
+    """As soon as no answer can get there: ties, too many who are unsure. Who is at work on it then loses the claim, not the text."""
+    ticket = review.put(case(reviewers=reviewers, agree=agree))
+    said = votes.split()
+    others = reviewers - len(said)
+    held = review.claim("loans", actor="held") if others else None
+    for number, answer in enumerate(said):
+        assert ticket.state in ("pending", "claimed")
+        given: dict[str, Any] = {"verdict": "unsure"} if answer == "unsure" else {"value": answer}
+        review.decide(ticket.id, actor=f"r{number}", **given)
+    assert ticket.state == "adjudicate"
+    if held is not None:
+        with pytest.raises(StaleClaim):
+            review.decide(ticket.id, "yes", actor="held", token=held.token, note="my view")
+        assert [step.note for step in review.details(ticket.id).steps if step.what == "late"] == ["my view"]
+    review.decide(ticket.id, "no", actor="sue")
+    assert ticket.state == "decided"
+
+
+def test_who_declines_leaves_the_place_to_another(case: Make) -> None:
+    """Declining is no vote: a majority is still found among as many people as were asked."""
+    ticket = review.put(case(reviewers=3, agree=2))
+    claim = review.claim("loans", actor="anna")
+    assert claim is not None
+    review.decline(claim.token, "not_my_field")
+    for name, answer in (("ben", "no"), ("cleo", "yes"), ("dan", "yes")):
+        assert ticket.state == "pending"
+        review.decide(ticket.id, answer, actor=name)
+    assert ticket.state == "decided"
+
+
+def test_equal_answers_that_are_sealed_are_equal(case: Make) -> None:
+    """Each is sealed by itself, and no two alike; they are compared as people gave them."""
+    for answers, state in ((("no", "no"), "decided"), (("no", "yes"), "adjudicate")):
+        ticket = review.put(case(answers, reviewers=2, subjects=("customer-1",), personal_answer=True))
+        for name, answer in zip(("anna", "ben"), answers, strict=True):
+            review.decide(ticket.id, answer, actor=name)
+        assert ticket.state == state
+
+
 def test_who_is_unsure_leaves_it_to_somebody_else(case: Make) -> None:
     """Unsure is an answer, but no decision."""
     ticket = review.put(case())
@@ -418,3 +489,24 @@ def test_a_lease_has_bounds(lease: str) -> None:
     """Neither so short that nobody can use it, nor so long that a case is lost with a person."""
     with pytest.raises(ConfigError, match="between 5 seconds and a day"):
         review.claim("loans", lease=lease)
+
+
+@pytest.mark.parametrize(
+    ("own", "choices"),
+    [({"value": "yes", "confidence": 0.4, "reasons": []}, ["yes", "no"]), ({"value": "yes", "confidence": 0.4, "reasons": []}, None), (["yes", 0.4], ["yes", "no"])],
+)  # fmt: skip
+def test_who_gives_the_models_answer_agrees_with_it(case: Make, own: Any, choices: Any) -> None:
+    """However sure the model was of it: the answer is accepted, and two who say it, each in their own way, agree."""
+    ticket = review.put(case(provisional=own, choices=choices, reviewers=2))
+    review.decide(ticket.id, "yes", actor="anna")
+    review.decide(ticket.id, verdict="accept", actor="ben")
+    ending = review.details(ticket.id).ending
+    assert ending is not None
+    assert (ending.verdict, ending.value) == ("accept", "yes")
+    assert review.quality()["agreement"]["percent"]["value"] == 1.0
+    assert review.quality()["accepted"]["value"] == 1.0
+    other = review.put(case(2, provisional=own, choices=choices))
+    review.decide(other.id, "no", actor="anna")
+    changed = review.details(other.id).ending
+    assert changed is not None
+    assert (changed.verdict, changed.value) == ("change", "no")

@@ -13,7 +13,7 @@ from guardrail import Confidence, ConfigError, Deferred, NoThreshold, Threshold,
 from guardrail.review import scores
 from guardrail.review.capacity import reviews
 from guardrail.review.curves import svg, thinned
-from guardrail.threshold import Point
+from guardrail.thresholds.threshold import Point
 
 
 def world(many: int, seed: int = 1) -> tuple[list[float], list[bool]]:

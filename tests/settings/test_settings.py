@@ -263,7 +263,7 @@ def test_hostile_values_are_refused_without_repeating_them(name: str, value: obj
 def test_variable_that_is_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes in the environment that are no text are named by their variable."""
     monkeypatch.setenv("GUARDRAIL_SERVICE", os.fsdecode(b"loans\xff"))
-    assert refused_read() == "GUARDRAIL_SERVICE is not valid UTF-8"
+    assert refused_read() == "GUARDRAIL_SERVICE is not valid UTF-8 (write it anew, as UTF-8)"
 
 
 def test_hostile_variable_name_is_escaped_and_cut(monkeypatch: pytest.MonkeyPatch) -> None:

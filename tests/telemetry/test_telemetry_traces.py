@@ -21,6 +21,7 @@ from traced_calls import guard, make_entry, make_plan
 from guardrail import call as calls
 from guardrail import clock, notices
 from guardrail.call import Call, decision_id
+from guardrail.policies.bar import Bar
 from guardrail.telemetry import deferred, names, spans, traces
 from guardrail.telemetry.deferred import Deferred
 
@@ -336,7 +337,7 @@ def test_every_attribute_stands_in_the_table(kind: str) -> None:
     exporter = provide_kind(kind)
     facts = {"kind": "llm", "tags": {"gen_ai.request.model": "m"}, "cache_words": {"failed": "miss"}}
     call = Call(make_plan(**facts), (), {}, None, clock.now())
-    call.confidence, call.ticket = 0.5, "t-1"
+    call.confidence, call.ticket, call.asked = 0.5, "t-1", Bar(0.8, group="north")
     token = traces.begin(call)
     call.extra["error"] = ValueError("secret")
     traces.end(token, call, "failed")

@@ -101,8 +101,8 @@ def unseal(
     by: _By = None,
 ) -> None:
     """Show a record with what was sealed in it, as JSON; that it was read is recorded first."""
-    from guardrail.call import acting_as
     from guardrail.ledger.unsealing import unseal as do
+    from guardrail.principal import acting_as
 
     try:
         with acting_as(by) if by is not None else contextlib.nullcontext():

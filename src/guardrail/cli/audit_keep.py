@@ -35,7 +35,7 @@ def prune(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Prune records that are older than the retention: whole segments that verify and that no legal hold keeps.
+    """Prune records that are older than the retention: whole segments, or the oldest rows of a database, that verify and that nothing holds.
 
     A signed record says what went; every later proof goes on. Exit code 1 where something is due and does not verify.
     """
@@ -56,6 +56,8 @@ def _show(done: Any) -> None:
         f"[bold]{'would be pruned' if done.dry_run else 'pruned'}[/bold]: {done.records:,} records in {done.segments:,} segments"
         f" ({done.bytes / 2**20:,.1f} MiB), {done.blobs:,} blobs; all made before {clean(done.before)}"
     )
+    if done.elsewhere:
+        say(f"{done.elsewhere:,} files with the content of long records are on other hosts, and stay there")
     if done.ranges:
         heads = ("lane", "from", "upto", "recorded as")
         table(heads, [(each["lane"], each["from"], each["upto"], each["id"] or "") for each in done.ranges])

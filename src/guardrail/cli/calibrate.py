@@ -15,7 +15,7 @@ from guardrail.errors import ConfigError
 if TYPE_CHECKING:
     from guardrail.review.calibrated import Calibration
     from guardrail.review.capacity import Reviews
-    from guardrail.threshold import Point
+    from guardrail.thresholds.threshold import Point
 
 _LINES: Final = 16  # points of the curve that a terminal shows
 _BAR: Final = 24  # characters of the longest bar
@@ -50,7 +50,7 @@ def calibrate(
     threshold is certified; then nothing is written to --out.
     """
     from guardrail.review.calibrated import calibrated_from_labels
-    from guardrail.threshold import Threshold
+    from guardrail.thresholds.threshold import Threshold
 
     for path, ending in ((plot, ".svg"), (out, ".json")):
         if path is not None and path.suffix != ending:
@@ -84,7 +84,7 @@ def calibrate(
 
 def _tell(made: Calibration, costs: Reviews | None, calls: float | None) -> None:
     from guardrail.review.cards import facts
-    from guardrail.threshold import Threshold
+    from guardrail.thresholds.threshold import Threshold
 
     found = made.found
     good = isinstance(found, Threshold)
@@ -135,7 +135,7 @@ def _curve(points: Sequence[Point]) -> None:
 
 def _picture(made: Calibration, max_error: float) -> str:
     from guardrail.review.curves import svg
-    from guardrail.threshold import Threshold
+    from guardrail.thresholds.threshold import Threshold
 
     coverage = made.found.coverage if isinstance(made.found, Threshold) else None
     return svg(made.found.points, title=f"{made.guard} {made.version}", max_error=max_error, coverage=coverage)

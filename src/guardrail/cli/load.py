@@ -141,7 +141,9 @@ def load(
 
         checked_url(url)
         if mode is not None or real or tickets:
-            raise ConfigError("--mode, --real and --tickets are for functions: an endpoint leaves what it leaves")
+            raise ConfigError(
+                "--mode, --real and --tickets are for functions: an endpoint leaves what it leaves", hint="leave them out"
+            )
     if locust is not None:
         write_locust(locust, url, method=method, headers=headers, plan=plan, wanted=wanted)
         return

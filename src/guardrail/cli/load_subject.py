@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from guardrail.cli.target import function
 from guardrail.cli.text import clean, console
 from guardrail.errors import ConfigError, InvalidInput
+from guardrail.guard_upkeep import spec_of
 
 if TYPE_CHECKING:
     from guardrail.load.schedule import Step
@@ -171,7 +172,7 @@ def _samples(fn: Callable[..., Any], wanted: Wanted, target: Target, told: list[
         if guarded:
             from guardrail.using import guard_of
 
-            checked = get(guard_of(fn).spec, "validate") is not False
+            checked = get(spec_of(guard_of(fn)), "validate") is not False
         fitting = Fitting(fn, checked=checked)
         first = fitting.fit(rows[0], text=wanted.text)
         if fitting.left_out:

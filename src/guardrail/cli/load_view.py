@@ -64,14 +64,19 @@ def _screen(steps: Sequence[Step], seen: Sequence[Tally]) -> Any:
     last = seen[-1]
     done = sum(tally.step.seconds for tally in seen[:-1]) + min(clock.now() - last.began, last.step.seconds)
     told = Text(f"step {len(seen)} of {len(steps)}; Ctrl-C ends it and still tells what was measured", style="dim")
-    return Group(drawn, ProgressBar(total=sum(step.seconds for step in steps), completed=done, width=60), told)
+    return Group(drawn, told, ProgressBar(total=sum(step.seconds for step in steps), completed=done, width=60))  # it ends no line
 
 
 def summary(result: Result, notes: Sequence[str]) -> None:
     """Print a table of the steps and what they say, and notes that have not been told yet."""
     from guardrail.load.findings import doubts
 
-    table(words.HEADS, [words.row(tally) for tally in result.tallies])
+    rows = [words.row(tally) for tally in result.tallies]
+    shown = [at for at in range(len(words.HEADS)) if any(row[at] for row in rows)]  # most loads leave nothing without an end
+    heads = [words.HEADS[at] for at in shown]
+    table(
+        heads, [[row[at] for at in shown] for row in rows], figures=[head for head in heads if head not in ("rate", *words.PROSE)]
+    )
     for curve in result.curves:
         for sentence in words.sentences(curve, result.budget):
             say(clean(sentence))

@@ -71,7 +71,7 @@ def _one(claim: Claim) -> bool:
     """Show a case and do what the keys say; return whether it is done with, False if it is skipped."""
     console().rule()
     draw(claim.details, session=True)
-    said: dict[str, str | None] = {"reason": None, "note": None}
+    said: dict[str, str | None] = {"reason": None, "note": None, "typed": None}  # what does not fit is kept, to be mended
     _keys(claim)
     try:
         while True:
@@ -102,9 +102,13 @@ def _do(claim: Claim, key: str, said: dict[str, str | None]) -> bool | None:
     if key == "u":
         return _decide(claim, said, verdict="unsure")
     if key == "c":
-        return _decide(claim, said, judge.from_words(claim.details, _line("another answer"), as_json=False))
+        typed = said["typed"] = _line("another answer", said["typed"])
+        return _decide(claim, said, judge.from_words(claim.details, typed, as_json=False))
     if key == "d":
-        desk.decline(claim.token, _line(f"why ({', '.join(codes.DECLINING)}, or a reason)"))
+        why = _line(f"why ({', '.join(codes.DECLINING)}, or a reason)")
+        if why == "other":
+            said["note"] = _line("note", said["note"]) or None
+        desk.decline(claim.token, why, said["note"])
         say("declined; another person gets it")
         return True
     if key == "s":
@@ -113,9 +117,9 @@ def _do(claim: Claim, key: str, said: dict[str, str | None]) -> bool | None:
         raise _End
     if key == "w":
         reason = _line(f"reason ({', '.join(codes.allowed())}; empty for none)") or None
-        note = _line("note (empty for none)") or None
-        codes.checked(reason, note)
-        said |= {"reason": reason, "note": note}
+        said["note"] = _line("note (empty for none)", said["note"]) or None
+        codes.checked(reason, said["note"])
+        said["reason"] = reason
     elif key == "t":
         until = desk.extend(claim.token)
         say(f"yours until {until.astimezone():%H:%M}")
@@ -145,7 +149,7 @@ def _keys(claim: Claim) -> None:
     ]
     if claim.ticket.provisional is not None:
         words.append("[bold]a[/bold]ccept")
-    if claim.details.choices is None:
+    if claim.details.choices is None or len(claim.details.choices) > len(_DIGITS):
         words.append("[bold]c[/bold]hange")
     words += [f"[bold]{word[0]}[/bold]{word[1:]}" for word in ("reject", "unsure", "write why", "skip", "quit")]
     say("\n" + "   ".join([*words, "[bold]?[/bold]"]))
@@ -166,14 +170,28 @@ def _key() -> str:
     return line.strip()[:1].lower()
 
 
-def _line(prompt: str) -> str:
-    """Return a line that the person types."""
+def _line(prompt: str, before: str | None = None) -> str:
+    """Return a line that the person types.
+
+    Args:
+        prompt: What is asked.
+        before: What they typed before: there to be mended; where the input is no terminal, an empty line keeps it.
+    """
+    if sys.stdin.isatty():
+        with contextlib.suppress(ImportError):  # a Python without it: the line cannot be moved in
+            import readline
+
+            readline.set_startup_hook(lambda: readline.insert_text(before or ""))
+            try:
+                return input(f"{prompt}: ")
+            finally:
+                readline.set_startup_hook()
     sys.stdout.write(f"{prompt}: ")
     sys.stdout.flush()
     line = sys.stdin.readline()
     if not line:
         raise EOFError
-    return line.rstrip("\r\n")
+    return line.rstrip("\r\n") or before or ""
 
 
 def _give_back(claim: Claim) -> None:

@@ -41,7 +41,7 @@ def draw(each: Details, *, session: bool = False) -> None:
         "triggers": ", ".join(trigger["name"] for trigger in each.triggers if trigger["name"] != ticket.reason) or None,
         "confidence": sure(each) or None,
         "due": None if ticket.due is None else f"{moment(ticket.due.timestamp())}, then {each.on_expiry}",
-        "reviewers": f"{each.voted} of {each.reviewers} have answered" if each.reviewers > 1 else None,
+        "reviewers": each.people,
         "role": each.role,
         "owner": each.owner,
         "skills": ", ".join(each.skills) or None,

@@ -121,9 +121,13 @@ def reassign(
     to: Annotated[str | None, typer.Option("--to", help="Who gets it; without it, whoever comes next.")] = None,
     reason: Annotated[str, typer.Option(help="Why; it stands in the ledger.")],
     by: By = None,
+    as_json: AsJson = False,
 ) -> None:
     """Take a case from whoever is at work on it, and give it to somebody else."""
     made = desk.reassign(desk.resolve(part), to=to, reason=reason, actor=by)
+    if as_json:
+        emit(None if made is None else {"to": made.actor.id, "token": made.token, "lease_until": made.lease_until.isoformat()})
+        return
     say("it waits in the queue again" if made is None else clean(f"{made.actor.id} has it, with the token {made.token}"))
 
 
@@ -133,11 +137,18 @@ def cancel(part: Id, *, reason: Annotated[str, typer.Option(help="Why; it stands
     say(clean(f"cancelled {ticket.id} for {ticket.guard}"))
 
 
-def stats(*, queue: _Queue = None, as_json: AsJson = False) -> None:
-    """Tell how the queue stands: what waits, what was decided in the last day, by whom, how fast."""
-    found = desk.stats(queue)
+def stats(
+    *,
+    queue: _Queue = None,
+    guard: Annotated[str | None, typer.Option(help="Of reasons: only this guard.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="FIELD", help="Of reasons: by a field of the cases, such as income.")] = None,
+    since: Annotated[str, typer.Option(help="Of reasons: how far back to look.")] = "30d",
+    as_json: AsJson = False,
+) -> None:
+    """Tell how the queue stands: what waits, what was decided in the last day, by whom, how fast; and why people decided otherwise."""
+    found, why = desk.stats(queue), desk.overridden(queue, guard, by=by, since=since)
     if as_json:
-        emit(found)
+        emit({**found, "overridden": why.to_dict()})
         return
     day = found["last_day"]
     waits = ", ".join(f"{count} {state}" for state, count in found["open"].items())
@@ -154,6 +165,11 @@ def stats(*, queue: _Queue = None, as_json: AsJson = False) -> None:
     if day["by_reviewer"]:
         most_first: list[tuple[str, int]] = sorted(day["by_reviewer"].items(), key=_count, reverse=True)
         table(("reviewer", "answers"), most_first)
+    if why.slices:
+        say(f"\n[bold]why people decided otherwise[/bold] [dim]in {clean(since)}, of {why.cases:,} answers[/dim]")
+        table(("guard", by or "slice", "answers", "reason", "share", "95 %"), why.rows())
+    for note in why.notes:
+        say(f"[dim]{clean(note)}[/dim]")
 
 
 def quality(
@@ -183,6 +199,11 @@ def quality(
     for title, counts in (("reason", found["reasons"]), ("reviewer", found["load"])):
         if counts:
             table((title, "answers"), list(counts.items()))
+    if found["pace"]["groups"]:
+        times = desk.pace(queue, guard)
+        say("\n[bold]how long decisions took[/bold]")
+        table(("queue, guard", "reviewer", "timed", "median", "far faster", "far slower"), times.rows())
+        say(f"[dim]{clean(times.hint)}[/dim]")
 
 
 def plant(
@@ -205,7 +226,10 @@ def plant(
         try:
             own = [orjson.loads(line) for line in lines if line.strip()]
         except orjson.JSONDecodeError:
-            raise ConfigError(f"{given} does not hold a JSON object on each line") from None
+            raise ConfigError(
+                f"{given} does not hold a JSON object on each line",
+                hint='write one on each line, such as {"arguments": {…}, "expected": "approve"}',
+            ) from None
     done = desk.plant(queue, own, guard=guard, count=count, wrong=wrong, agreed=agreed)
     if as_json:
         emit(done._asdict())

@@ -56,7 +56,10 @@ def test(name: _Name) -> None:
     except ConfigError:
         raise
     except Exception as problem:  # noqa: BLE001 - whatever a client's library raises; its text may hold what is secret
-        raise GuardrailError(f"{found.address.shown()} does not answer as it should: {reason(problem)}") from None
+        raise GuardrailError(
+            f"{found.address.shown()} does not answer as it should: {reason(problem)}",
+            hint="look whether the server is up and the settings of the sink are right; `guardrail doctor` tries it again",
+        ) from None
     say(f"{clean(found.address.shown())}: {clean(said)}")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDE: Final = 160  # columns where the output is no terminal and nobody says how wide it is
+_ROOMY: Final = 100  # columns below which a table of figures does without blanks between its own
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})  # control, format, unassigned, private, surrogate
 
 
@@ -86,24 +87,38 @@ def fail(text: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, colours: Mapping[str, str] | None = None) -> None:
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    colours: Mapping[str, str] | None = None,
+    figures: Sequence[str] = (),
+) -> None:
     """Print a table; every cell is made harmless here.
 
     Args:
         heads: Titles of the columns.
         rows: One sequence of cells each.
         colours: The colour of a row by the text of its first cell.
+        figures: Titles of columns that hold figures: set to the right, and not broken while another column can be.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for head in heads:
-        drawn.add_column(head, overflow="fold")
+    screen = console()
+    tight = bool(figures) and screen.width < _ROOMY
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 0 if tight else 1))
+    for at, head in enumerate(heads):
+        longest = max(map(len, head.split())) if figures else None
+        if head in figures:
+            widest = max((len(plain(row[at])) for row in rows), default=1)
+            drawn.add_column(head, justify="right", overflow="fold", min_width=max(widest, longest or 1))
+        else:
+            drawn.add_column(head, overflow="fold", min_width=longest)
     for row in rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row), style=(colours or {}).get(str(row[0])))
-    console().print(drawn)
+    screen.print(drawn)
 
 
 def moment(at: float) -> str:

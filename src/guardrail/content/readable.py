@@ -67,6 +67,9 @@ def jsonable(value: Any, annotation: Any = None, *, seal: Seal | None = None) ->
     Raises:
         Unencodable: A part cannot be shown; names the part.
     """
+    exact = _EXACT.get(type(value))
+    if exact is not None and seal is None and (annotation is None or (type(annotation) is type and annotation in _PLAIN)):
+        return exact(value)
     try:
         shown = Shown(seal).show(value, annotation, 0)
     except Unencodable as error:
@@ -214,6 +217,8 @@ def row_fields(annotation: Any) -> dict[str, Any]:
 # ── scalars ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _text(value: str) -> Any:
     value = str.__str__(value)
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:  # lone surrogates, which UTF-8 has no form for

@@ -7,7 +7,7 @@ from typing import Final
 
 from guardrail.theirs import add_note, notes
 
-# Database drivers raise the first two, GPU libraries the next three, then Tk, `signal` and event loops.
+# Database drivers raise the first two, GPU libraries the next three, then Tk, `signal` and context variables, event loops.
 _KINDS: Final = frozenset(
     (
         *("ProgrammingError", "InterfaceError", "AcceleratorError", "CudaError", "LogicError"),
@@ -16,7 +16,7 @@ _KINDS: Final = frozenset(
 )
 _SIGNS: Final = re.compile(
     r"(same|main|different|another|other|wrong|current|calling) thread|in thread '|main loop|running event loop"
-    r"|cuda.*thread",
+    r"|cuda.*thread|created in a different Context",
     re.IGNORECASE,
 )
 _NOTE: Final = (
@@ -29,7 +29,8 @@ _NOTE: Final = (
 def explain_affinity(error: BaseException) -> None:
     """Add a note with the way out to an exception that looks like one of thread affinity.
 
-    Known: sqlite3 and other database drivers, CUDA, Tk, event loops and `signal`.
+    Known: sqlite3 and other database drivers, CUDA, Tk, event loops, `signal`, and the token of a context variable that the
+    caller set.
     """
     if type(error).__name__ not in _KINDS:
         return

@@ -16,9 +16,9 @@ from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 from guardrail import clock
-from guardrail.call import stage
 from guardrail.drivers import channel, target
 from guardrail.drivers.channel import Channel, dumps, loads
+from guardrail.stages import stage
 
 IDLE: Final = 60.0  # seconds without a job after which a child ends by itself
 LEFT: Final = struct.Struct(">d")  # before the arguments of a job: the seconds it may take, infinite where there is no end

@@ -7,10 +7,13 @@ from typing import Any
 
 from guardrail import call as calls
 from guardrail import clock
-from guardrail.call import MISSING, Call, acting, next_seq, note_stage
+from guardrail.call import MISSING, Call, next_seq
+from guardrail.drivers.depth import explain_depth
 from guardrail.errors import AuditUnavailable, GuardrailError, Refused
 from guardrail.ledger import writer
 from guardrail.ledger.entry import Entry, without_frames
+from guardrail.principal import acting
+from guardrail.stages import note_stage
 from guardrail.telemetry import traces
 
 _acting = acting.get
@@ -99,6 +102,8 @@ def _rare_facts(call: Call, error: BaseException | None, parent: Call | None, wh
             if error.decision_id is None:
                 error.decision_id = call.id
             extra["policy"] = error.policy
+        if parent is None and isinstance(error, RecursionError):  # here, where there are frames to spare
+            explain_depth(error)
         extra["error"] = without_frames(error)
     if who is not None:
         extra["actor"] = who

@@ -13,11 +13,11 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import clock
-from guardrail.call import cut_off_stages
 from guardrail.drivers.affinity import explain_affinity
 from guardrail.drivers.workers import Keeper, Worker, dropped_of, give_up, left_behind, place, start
 from guardrail.errors import LimitExceeded
 from guardrail.policies.budget import too_late
+from guardrail.stages import cut_off_stages
 from guardrail.theirs import set_context
 
 if TYPE_CHECKING:

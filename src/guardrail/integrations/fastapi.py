@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from guardrail import clock, notices
-from guardrail.call import Principal, acting_as
 from guardrail.errors import (
     AccessDenied,
     AuditUnavailable,
@@ -28,6 +27,7 @@ from guardrail.errors import (
     ReviewUnavailable,
     Stopped,
 )
+from guardrail.principal import Principal, acting_as
 from guardrail.review.case import TicketClosed, TicketNotFound
 
 try:
@@ -268,7 +268,9 @@ def _ticket(ticket_id: str) -> Response:
                 if ending.state == "decided" and ending.verdict != "reject":
                     shown["answer"] = ending.value
     except StoreError as problem:
-        raise ReviewUnavailable("the review queue cannot be read", policy="review") from problem
+        raise ReviewUnavailable(
+            "the review queue cannot be read", policy="review", hint="`guardrail doctor` says what is wrong with the store"
+        ) from problem
     return JSONResponse(shown, headers={"Cache-Control": "no-store"})
 
 
@@ -297,7 +299,11 @@ async def _answer(request: Request) -> Response:
     try:
         found = await asyncio.to_thread(receiving.receive, request.headers, bytes(body))
     except StoreError as problem:
-        raise ReviewUnavailable("the review queue cannot take an answer now", policy="review") from problem
+        raise ReviewUnavailable(
+            "the review queue cannot take an answer now",
+            policy="review",
+            hint="send it again later; `guardrail doctor` says what is wrong with the store",
+        ) from problem
     shown = {"ticket": found.ticket_id, "outcome": found.outcome, "problem": found.problem}
     return JSONResponse({name: text for name, text in shown.items() if text is not None}, found.status)
 
@@ -308,13 +314,13 @@ def _flush_at_the_end(app: Starlette, seconds: float) -> None:
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[Any]:
-        from guardrail import using  # noqa: PLC0415 - what it imports is needed by guarded calls only
+        from guardrail import process  # noqa: PLC0415 - what it imports is needed by guarded calls only
 
         try:
             async with inner(app) as state:
                 yield state
         finally:
-            if not await asyncio.to_thread(using.flush, seconds):
+            if not await asyncio.to_thread(process.flush, seconds):
                 notices.say("flush", f"not every record was durable {seconds:g} s after the application had ended")
 
     app.router.lifespan_context = lifespan

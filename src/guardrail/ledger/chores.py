@@ -84,8 +84,7 @@ def _watch(lane: Lane) -> None:
     from guardrail.ledger import selfcheck, upkeep  # noqa: PLC0415 - not before there is anything to look at
 
     selfcheck.begin(lane.home)
-    if lane.url is None:  # old records in a database are its administrator's to keep
-        upkeep.begin(lane.home)
+    upkeep.begin(lane.home)
     try:
         anchors = settings.current().anchors
     except ConfigError:  # it is told where the settings are used

@@ -25,7 +25,7 @@ class Entry(NamedTuple):
         confidence: As read from the answer.
         attempts: How often the function was started.
         extra: Everything rare by name, or None: error (a copy without frames), policy, ticket (a Ticket), would, stages,
-            stop_reason, reasons, business_id, parent (id of the outer decision), batch (id of the batch, for a row),
+            stop_reason, reasons, asked (the Bar of the call's group), business_id, parent (id of the outer decision), batch (id of the batch, for a row),
             actor (Principal, purpose), span (what the tracer left), late, plain (JSON bytes of the arguments),
             rows (of a call over a table: how many of its rows ended how).
     """

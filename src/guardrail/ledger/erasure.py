@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from guardrail import clock, settings
-from guardrail.cache_keys import subject_pattern
 from guardrail.errors import AuditUnavailable, ConfigError, GuardrailError
 from guardrail.ledger import blobs, holds, reader, sealing, subjects, writer
 from guardrail.ledger.sealing_key import KeysUnavailable
 from guardrail.ledger.wanted import Wanted
+from guardrail.store.cache_keys import subject_pattern
 
 _OWN_SECONDS: Final = 5.0  # for what this process has just recorded
 _DECISIONS: Final = frozenset({"call", "row"})

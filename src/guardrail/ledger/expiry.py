@@ -70,6 +70,24 @@ class Untrusted(OSError):
     """The manifest does not verify: nothing that it says of segments can be relied upon."""
 
 
+def signed(run: verify.Run, pace: Pace) -> dict[str, verify.Facts]:
+    """Return what lines of the manifest say, by lanes, that are linked and covered by a good signature.
+
+    Args:
+        run: A verification that has not begun.
+        pace: Called with the bytes read since the last time.
+
+    Raises:
+        Untrusted: The manifest does not verify.
+    """
+    for many in run.manifest_steps():
+        pace(many)
+    bad = [each for each in run.report.findings if each.lane is None and each.code in {1, 2, 5}]
+    if bad:
+        raise Untrusted(f"the manifest does not verify: {bad[0].text}; `guardrail audit verify` says more")
+    return run.facts
+
+
 @dataclass
 class _Old:
     """A segment that is old enough to be looked at."""
@@ -103,17 +121,7 @@ class Expiry:
         self._holds = holds
         self._needed = needed
         self._pace = pace
-        self.facts = self._signed()
-
-    def _signed(self) -> dict[str, verify.Facts]:
-        """Return what lines of the manifest say that are linked and covered by a good signature."""
-        run = verify.Run(verify.Files(str(self._home / FOLDER)))
-        for many in run.manifest_steps():
-            self._pace(many)
-        bad = [each for each in run.report.findings if each.lane is None and each.code in {1, 2, 5}]
-        if bad:
-            raise Untrusted(f"the manifest does not verify: {bad[0].text}; `guardrail audit verify` says more")
-        return run.facts
+        self.facts = signed(verify.Run(verify.Files(str(home / FOLDER))), pace)
 
     def lane(self, name: str) -> Iterator[Part | Kept]:
         """Yield what may go of a lane, and what stays though it is old.
@@ -166,7 +174,7 @@ class Expiry:
             if each.first > last:  # an empty one, as a crash leaves it: not worth a word
                 continue
             first = next(iter(forwards(each.path)), b"")
-            at = _moment(first)
+            at = moment(first)
             if at < self._surely or (at < self._before and written(each.path) < self._written):
                 found.append(_Old(each, last))
         return found
@@ -224,7 +232,7 @@ class Expiry:
             number, at = number + 1, at + merkle.SIZE
             if held is not None:
                 continue
-            if _moment(content) >= self._before:
+            if moment(content) >= self._before:
                 return "", False
             if self._holds or b'"blob":{' in content:
                 record = orjson.loads(content)
@@ -263,7 +271,7 @@ def _leaves(folder: Path, first: int, last: int) -> bytes:
         os.close(handle)
 
 
-def _moment(line: bytes) -> bytes:
+def moment(line: bytes) -> bytes:
     """Return when a record was made, as it says itself; what says nothing is never old."""
     at = line.find(_TS)
     return line[at + len(_TS) : at + len(_TS) + _MOMENT] if at >= 0 else b"~"

@@ -91,7 +91,7 @@ class ManifestLines:
             event: str | None
             if line.startswith(head) and line.startswith(_EVENT, at - len(_EVENT)) and line.endswith(b"}"):
                 self.number += 1
-                event = line[at : line.find(b'"', at)].decode()
+                event = line[at : line.find(b'"', at)].decode(errors="replace")
             else:
                 event = self._otherwise(line)
             self.end += len(line) + 1

@@ -18,7 +18,6 @@ from guardrail.ledger.verify import Note, Source, Tree, note_of, notes_in, sha25
 from guardrail.ledger.wanted import wanted
 
 HEAD: Final = "c2sp.org/tlog-proof@v1"
-SUFFIX: Final = ".tlog-proof"
 LIMIT: Final = 1_000_000  # bytes of a proof: a record of 64 kB, 60 hashes, a note
 _CHUNK: Final = 32_768  # leaves that are read at once
 _INDEX: Final = re.compile(r"index (0|[1-9][0-9]{0,17})")

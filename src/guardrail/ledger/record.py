@@ -137,7 +137,11 @@ def call_body(  # noqa: C901, PLR0912, PLR0915 - flat, since it is done for ever
         record["output"] = {"rows": extra["rows"]}
     if confidence is not None:
         record["confidence"] = confidence if confidence.__class__ is float and 0.0 <= confidence <= 1.0 else number(confidence)
-    if same.threshold is not None:
+    if extra is not None and "asked" in extra:  # each group has a threshold of its own
+        record["threshold"] = number(extra["asked"].at_least)
+        if extra["asked"].group is not None:
+            record["group"] = text(extra["asked"].group, NAME_LIMIT)
+    elif same.threshold is not None:
         record["threshold"] = same.threshold
     if extra is not None:
         _rare(record, extra, same, took, attempts)

@@ -81,7 +81,10 @@ def _close(manifest: Manifest, folder: Path, own: str) -> Recovered:
     """Make a dead lane whole, and close it. The caller holds its lock."""
     files = segments(folder)
     tree, known = _known(manifest, folder, files)
-    pruned = max((upto for _, upto in manifest.lanes()[folder.name].pruned), default=0)
+    facts = manifest.lanes().get(folder.name)
+    if facts is None:  # its name was found in a line that is none any more
+        raise _Damaged("the manifest's line of it cannot be read")
+    pruned = max((upto for _, upto in facts.pruned), default=0)
     fresh, cut = _scanned(files, tree, known, pruned)
     if cut is not None:
         _cut(*cut)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from guardrail import clock, notices, settings
 from guardrail.errors import ConfigError
-from guardrail.ledger import blobs, disk, expiry, holds, keeping, writer
+from guardrail.ledger import blobs, disk, expiry, holds, keeping, postgres, writer
 from guardrail.ledger.compress import PART
 from guardrail.ledger.disk import FOLDER
 from guardrail.ledger.expiry import Expiry, Kept, Needed, Part
@@ -37,6 +37,7 @@ class Pruned:
         ranges: What went: lane, from and upto (numbers of records), records, bytes, and the id of the record that says so.
         segments: How many files, records, bytes: how much in all.
         blobs: Files with the content of long records that went with them.
+        elsewhere: How many such files are on other hosts, where a database's ledger has them; they stay there.
         kept: What is old enough and stays: lane, first record, why.
         problems: What could not be looked at or does not verify; nothing of it was touched.
         dry_run: Whether nothing was changed.
@@ -49,6 +50,7 @@ class Pruned:
     records: int = 0
     bytes: int = 0
     blobs: int = 0
+    elsewhere: int = 0
     kept: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -88,8 +90,6 @@ def prune(older_than: str | None = None, *, dry_run: bool = False, by: str | Non
     """
     from guardrail.review.case import Actor  # noqa: PLC0415 - loaded by who decides
 
-    if settings.current().database_url is not None:
-        raise ConfigError("only a ledger in files is pruned; this one is in a database", hint="unset GUARDRAIL_DATABASE_URL")
     who = Actor.of(by)
     actor = {"id": who.id, "known_by": who.known_by}
     return _prune(*_period(older_than), {"actor": actor, "reason": reason}, keeping.unhurried, dry_run=dry_run)
@@ -134,6 +134,10 @@ def _prune(spelled: str, seconds: float, said: dict[str, Any], pace: Pace, *, dr
     folder = home / FOLDER
     before = clock.wall() - seconds
     done = Pruned(iso(before), dry_run)
+    url = postgres.url()
+    if url is not None:
+        writer.flush(_OWN_SECONDS)
+        return _prune_database(url, before, done, {"policy": spelled, "before": done.before, **said}, pace)
     if not folder.is_dir():
         return done
     writer.flush(_OWN_SECONDS)
@@ -160,6 +164,32 @@ def _prune(spelled: str, seconds: float, said: dict[str, Any], pace: Pace, *, dr
                 done.problems.append(f"{lane}: {getattr(problem, 'strerror', None) or problem}")
     if done.ranges and not dry_run:
         _forget(home)
+    return done
+
+
+def _prune_database(url: str, before: float, done: Pruned, fields: dict[str, Any], pace: Pace) -> Pruned:
+    """Prune a ledger in PostgreSQL."""
+    from guardrail.ledger.postgres.pruning import Overtaken, Plan, Pruning  # noqa: PLC0415 - an extra
+
+    home = settings.home(create=False)
+    with Pruning(Plan(home, url, before, _needed(home), pace)) as pruning:
+        if not done.dry_run and not pruning.alone():
+            if "actor" in fields:
+                done.problems.append("another process prunes this database now; try again when it is done")
+            return done
+        for each in pruning.found():
+            if isinstance(each, Kept):
+                _stays(done, each)
+                continue
+            try:
+                identity, here = (None, 0) if done.dry_run else pruning.go(each, fields)
+            except Overtaken:
+                done.problems.append(f"{each.lane}: a hold was placed or released meanwhile; the next prune looks again")
+                break
+            _counts(done, each, identity)
+            if not done.dry_run:
+                done.blobs -= len(each.blobs) - here
+                done.elsewhere += len(each.blobs) - here
     return done
 
 

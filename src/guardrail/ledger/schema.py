@@ -7,7 +7,7 @@ from typing import Final
 VERSION: Final = 1
 ORDER: Final = (
     "v", "id", "seq", "prev", "ts", "event", "outcome", "guard", "version", "plan", "mode", "actor", "purpose", "business_id",
-    "subject", "input", "output", "confidence", "threshold", "reasons", "ticket", "parent", "attempts", "stop_reason", "timings",
+    "subject", "input", "output", "confidence", "threshold", "group", "reasons", "ticket", "parent", "attempts", "stop_reason", "timings",
     "budget_ms", "cache", "error", "would", "trace_id", "span_id", "service", "origin", "host", "pid", "sdk", "sealed", "blob",
     "tags",
 )  # fmt: skip

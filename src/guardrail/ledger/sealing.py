@@ -244,8 +244,7 @@ def drop() -> None:
     drop_keys()
     from guardrail import registry  # noqa: PLC0415 - it imports guards
 
-    for guard in registry.guards():
-        guard.forget_personal()
+    registry.forget_personal()
 
 
 def drop_keys() -> None:

@@ -12,7 +12,6 @@ from typing import Final
 
 from guardrail import settings
 from guardrail.ledger import signing
-from guardrail.ledger.disk import have_folder, sync_folder
 from guardrail.ledger.keys import config_folder
 
 FILE: Final = "sealing.key"
@@ -44,7 +43,7 @@ def sealing_key(*, create: bool) -> bytes:
                     f"there is no sealing key at {path}: bring it back, or name its file in GUARDRAIL_SEALING_KEY_FILE;"
                     " without it nothing that was sealed can be read"
                 ) from None
-        _make(path)
+        signing.make_file(path, KEY_BYTES)
         return _read(path)
     except KeysUnavailable:
         raise
@@ -52,19 +51,6 @@ def sealing_key(*, create: bool) -> bytes:
         raise KeysUnavailable(
             f"the sealing key {path} cannot be used ({problem.strerror or type(problem).__name__})"
         ) from problem
-
-
-def _make(path: Path) -> None:
-    """Make a new key, 0600; of two processes at once both get the one that was there first."""
-    have_folder(path.parent)
-    making = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    signing.write(making, os.urandom(KEY_BYTES))
-    try:
-        with contextlib.suppress(FileExistsError):
-            os.link(making, path)  # unlike a rename it never replaces what another process has just made
-    finally:
-        making.unlink()
-    sync_folder(path.parent)
 
 
 def _read(path: Path) -> bytes:

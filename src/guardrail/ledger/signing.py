@@ -173,21 +173,26 @@ def make(path: Path) -> SigningKey:
         KeyRefused: It cannot be made.
     """
     try:
-        have_folder(path.parent)
-        making = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-        write(making, os.urandom(SEED_BYTES))
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.link(making, path)  # unlike a rename it never replaces what another process has just made
-        finally:
-            making.unlink()
-        sync_folder(path.parent)
+        make_file(path, SEED_BYTES)
     except OSError as problem:
         raise KeyRefused(
             f"the signing key {path} cannot be made ({problem.strerror}); make its folder writable,"
             " or name a key in GUARDRAIL_SIGNING_KEY_FILE"
         ) from problem
     return read(path)
+
+
+def make_file(path: Path, size: int) -> None:
+    """Write so many random bytes into a file of 0600, unless one is there: of two processes at once both find the first one's."""
+    have_folder(path.parent)
+    making = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    write(making, os.urandom(size))
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(making, path)  # unlike a rename it never replaces what another process has just made
+    finally:
+        making.unlink()
+    sync_folder(path.parent)
 
 
 def write(path: Path, seed: bytes) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from guardrail import call, settings
+from guardrail import settings
 from guardrail.errors import AuditUnavailable
 from guardrail.ledger import postgres, writer
 from guardrail.ledger.disk import FOLDER
 from guardrail.ledger.wanted import Wanted
+from guardrail.principal import acting
 
 
 def reader() -> dict[str, Any]:
     """Return who reads: the principal of `acting_as`, else the user of the operating system."""
-    now = call.acting.get()
+    now = acting.get()
     if now is not None:
         return {"id": now[0].id, "kind": now[0].kind, "known_by": "asserted"}
     from guardrail.review.case import Actor  # noqa: PLC0415 - only where nobody is named
@@ -37,7 +38,7 @@ def tell(how: str, which: Wanted, count: int, *, sync: bool = False, **more: Any
     """
     if postgres.url() is None and not (settings.home(create=False) / FOLDER).is_dir():
         return True  # nothing was ever recorded, so nothing was read
-    now = call.acting.get()
+    now = acting.get()
     fields = {"actor": reader(), "purpose": now and now[1], "how": how, "filters": which.told(), "count": count, **more}
     try:
         writer.event("read", fields=fields, sync=sync)

@@ -53,14 +53,10 @@ class Upkeep(Worker):
         """Compress and prune what is due. Nothing but the end of the process is raised."""
         try:
             now = settings.current()
-            if now.database_url is not None:
-                if now.retention is not None:
-                    notices.say("ledger-retention", "GUARDRAIL_RETENTION prunes files: a ledger in a database keeps everything")
-                return
             with forks.apart():  # a child that is forked in the middle of an import could never import that module
                 from guardrail.ledger import compress, retention  # noqa: PLC0415 - long after the first record
             self._worked_at = clock.now()
-            if now.compress:
+            if now.compress and now.database_url is None:
                 for problem in compress.compress(self.home, pace=self._pace).problems:
                     notices.say("ledger-compress", f"a segment could not be compressed: {problem}")
             kept = retention.in_force()
@@ -103,5 +99,5 @@ def begin(home: Path) -> None:
         now = settings.current()
     except ConfigError:
         return
-    if now.compress or now.retention is not None:
+    if (now.compress and now.database_url is None) or now.retention is not None:
         _post.begin(Upkeep(home))

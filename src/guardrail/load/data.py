@@ -41,7 +41,10 @@ def _csv(path: Path) -> list[Any]:
         rows = list(csv.DictReader(lines, strict=True))
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
-            raise ConfigError(f"row {number} of {path.name} has not as many cells as there are columns")
+            raise ConfigError(
+                f"row {number} of {path.name} has not as many cells as there are columns",
+                hint="put a cell with a comma into quotes",
+            )
     return rows
 
 
@@ -92,17 +95,22 @@ def weights_of(rows: Sequence[Any], column: str) -> tuple[list[Any], list[float]
     weights: list[float] = []
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping) or column not in row:
-            raise ConfigError(f"row {number} has no column {column} to weigh it by")
+            raise ConfigError(
+                f"row {number} has no column {column} to weigh it by",
+                hint="give the column to every row, or leave the weights out",
+            )
         try:
             weight = float(row[column])
         except (TypeError, ValueError):
             weight = -1.0
         if not 0 <= weight < float("inf"):
-            raise ConfigError(f"the weight of row {number} is no number from 0 on")
+            raise ConfigError(
+                f"the weight of row {number} is no number from 0 on", hint="write 1, or 0 for a row that is never sent"
+            )
         weights.append(weight)
         left.append({name: cell for name, cell in row.items() if name != column})
     if not sum(weights):
-        raise ConfigError("no row has a weight of more than 0")
+        raise ConfigError("no row has a weight of more than 0", hint="give at least one row a weight of 1")
     return left, weights
 
 

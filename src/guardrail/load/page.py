@@ -9,7 +9,7 @@ STYLE: Final = """
 --p50:#86b6ef;--p90:#3987e5;--p99:#184f95;--p999:#0d366b;--bad:#c4302b;--good:#1a7f37;--warn:#9a6700;--knee:#8250df;
 --s0:#9aa4af;--s1:#2a78d6;--s2:#eb6834;--s3:#1baf7a;--s4:#eda100;--s5:#e87ba4;--s6:#4a3aa7;--s7:#008300;--s8:#d0d7de}
 @media(prefers-color-scheme:dark){:root{--page:#0d1117;--card:#161b22;--ink:#e6edf3;--soft:#9aa4af;--edge:#30363d;--grid:#262c34;
---p50:#5b8fc9;--p90:#5598e7;--p99:#9ec5f4;--p999:#cde2fb;--bad:#ff7b72;--good:#3fb950;--warn:#d29922;--knee:#b392f0;
+--p50:#4473a8;--p90:#5598e7;--p99:#9ec5f4;--p999:#cde2fb;--bad:#ff7b72;--good:#3fb950;--warn:#d29922;--knee:#b392f0;
 --s0:#6e7781;--s1:#3987e5;--s2:#d95926;--s3:#199e70;--s4:#c98500;--s5:#d55181;--s6:#9085e9;--s7:#3f9a3f;--s8:#444c56}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}

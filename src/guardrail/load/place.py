@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from guardrail import control, lifecycle, registry, settings
 from guardrail.errors import ConfigError
+from guardrail.guard_upkeep import spec_of
 from guardrail.spec import get
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Place:
         filing = sorted(
             each.name
             for each in registry.guards()
-            if each.mode != "observe" and (get(each.spec, "review") is not None or get(each.spec, "confidence") is not None)
+            if each.mode != "observe"
+            and (get(spec_of(each), "review") is not None or get(spec_of(each), "confidence") is not None)
         )
         if filing:
             raise ConfigError(

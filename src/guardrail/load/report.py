@@ -63,7 +63,7 @@ def _cards(result: Result) -> str:
         cards.append((words.rate(first.step.step.rate), f"is where it breaks first: p99 {words.duration(first.p99)}"))
         blamed = first.stage if first.work is None else first.work[0]
         if blamed is not None:
-            cards.append((_stage_name(blamed), "is the stage to blame"))
+            cards.append((_stage_name(blamed).strip("()"), "is the stage to blame"))
     else:
         worst = max((found for tally in result.tallies if (found := tally.latency.quantile(0.99)) is not None), default=None)
         cards.append((words.duration(worst), "is the p99 of the slowest step"))
@@ -180,7 +180,7 @@ def _steps(result: Result) -> str:
     ]
     return (
         "<section>"
-        + _table("Every step", words.HEADS, rows, text=("otherwise", "without an end"))
+        + _table("Every step", words.HEADS, rows, text=words.PROSE)
         + "<p class='soft small'>Latencies count from the moment a call was due, not from when somebody got round to it. "
         + ("A step with ✗ exceeds the budget." if any(look for _, look in rows) else "")
         + "</p></section>"

@@ -118,6 +118,14 @@ class Runner:
         tally.interrupted = True
         tally.asked = max(min(clock.now() - tally.began, tally.step.seconds), 1e-9)
 
+    def _takes(self, tally: Tally, due: float) -> bool:
+        """Count an arrival that has come, and tell whether it is sent: not where as many as may be are waiting or under way."""
+        tally.due(clock.now() - due)
+        if tally.pending > self._in_flight:  # itself among them
+            tally.lose()
+            return False
+        return True
+
     def _patience(self) -> float:
         """Return until when what is under way is waited for."""
         return clock.now() + (min(self._drain, _HURRY) if self.stopped.is_set() else self._drain)
@@ -140,10 +148,7 @@ class Runner:
             if self.stopped.is_set():
                 self._interrupt(tally)
                 break
-            tally.due(clock.now() - due)
-            if tally.pending > self._in_flight:  # itself among them
-                tally.lose()
-            else:
+            if self._takes(tally, due):
                 waiting.put((due, self._item(step)))
         until = self._patience()
         while tally.pending and clock.now() < until and self._trouble is None:
@@ -185,10 +190,7 @@ class Runner:
             if self.stopped.is_set():
                 self._interrupt(tally)
                 break
-            tally.due(clock.now() - due)
-            if tally.pending > self._in_flight:  # itself among them
-                tally.lose()
-            else:
+            if self._takes(tally, due):
                 task = asyncio.create_task(self._ask_later(places, due, self._item(step), tally))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from guardrail.errors import ConfigError
+from guardrail.guard_upkeep import spec_of
 from guardrail.load.tally import Ended
 from guardrail.samples import Sample
 from guardrail.spec import get
@@ -110,12 +111,12 @@ class Tables(_Called):
         self.ask = self._ask_later if self.later else self._ask
 
     def _ask(self, item: Any) -> Ended:
-        from guardrail.batches import batch  # noqa: PLC0415 - as above
+        from guardrail.batches.batch import batch  # noqa: PLC0415 - as above
 
         return _of_rows(batch(self.fn, item, progress=False))
 
     async def _ask_later(self, item: Any) -> Ended:
-        from guardrail.batches import batch  # noqa: PLC0415 - as above
+        from guardrail.batches.batch import batch  # noqa: PLC0415 - as above
 
         return _of_rows(await batch(self.fn, item, progress=False))
 
@@ -155,7 +156,7 @@ def target_of(fn: Callable[..., Any], name: str, *, tables: bool) -> Target:
         ConfigError: It cannot be asked that way, or is a generator.
     """
     if not callable(fn):
-        raise ConfigError(f"{name} is no function")
+        raise ConfigError(f"{name} is no function", hint="name a function: guardrail load package.module:predict")
     try:
         from guardrail.using import guard_of  # noqa: PLC0415 - as above
 
@@ -164,18 +165,20 @@ def target_of(fn: Callable[..., Any], name: str, *, tables: bool) -> Target:
         if tables:
             raise ConfigError("--rows needs a guard with batch=True", hint="leave --rows out") from None
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise ConfigError(f"{name} is a generator, which has no one answer to wait for") from None
+            raise ConfigError(
+                f"{name} is a generator, which has no one answer to wait for", hint="load a function that returns"
+            ) from None
         return Plain(fn, name)
     if guard.kind in ("stream", "astream"):
         raise ConfigError("a generator has no one answer to wait for", guard=guard.name, hint="load a function that returns")
-    takes_tables = bool(get(guard.spec, "batch"))
+    takes_tables = bool(get(spec_of(guard), "batch"))
     if tables and not takes_tables:
         raise ConfigError("--rows needs a guard with batch=True", guard=guard.name, hint="leave --rows out")
     return Tables(fn) if takes_tables else Guarded(fn)
 
 
 def _budget_of(guard: Any) -> float | None:
-    budget = get(guard.spec, "budget")
+    budget = get(spec_of(guard), "budget")
     return None if budget is None else budget.total
 
 

@@ -116,3 +116,4 @@ def row(tally: Tally) -> tuple[Any, ...]:
 
 
 HEADS = ("rate", "due", "came back", "p50", "p90", "p99", "p99.9", "max", "answered", "otherwise", "without an end")
+PROSE = ("otherwise", "without an end")  # of these, what is words

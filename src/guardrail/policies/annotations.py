@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from guardrail import notices
-from guardrail.policies.sameness import keeping
+from guardrail.policies.sameness import keeping, with_kinds_kept
 
 ANY: Final = inspect.Parameter.empty
 
@@ -67,12 +67,13 @@ def check_for(annotation: Any, what: str, guard: str) -> Check | None:
     from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation  # noqa: PLC0415
 
     try:
+        asked = with_kinds_kept(annotation)
         try:
-            adapter: TypeAdapter[Any] = TypeAdapter(annotation, config={"arbitrary_types_allowed": True, "allow_inf_nan": False})
+            adapter: TypeAdapter[Any] = TypeAdapter(asked, config={"arbitrary_types_allowed": True, "allow_inf_nan": False})
         except PydanticUserError as error:
             if error.code != "type-adapter-config-unused":
                 raise
-            adapter = TypeAdapter(annotation)  # a model, dataclass or TypedDict of the user's: its own config rules
+            adapter = TypeAdapter(asked)  # a model, dataclass or TypedDict of the user's: its own config rules
     except PydanticUndefinedAnnotation as error:
         raise NameError(str(error.name)) from None
     except (PydanticUserError, PydanticSchemaGenerationError, TypeError, AttributeError) as error:
@@ -91,7 +92,9 @@ def check_for(annotation: Any, what: str, guard: str) -> Check | None:
     fields: set[str] = set()
     _field_names(schema, fields)
     exact = None if dtype is not None else _exact(schema)
-    return Check(exact, keeping(validate), _as_it_is(validate), frozenset(fields))
+    # What a model or a dataclass is made from is never one itself, so that there is nothing to keep.
+    kept = validate if schema["type"] in ("model", "dataclass") else keeping(validate)
+    return Check(exact, kept, _as_it_is(validate), frozenset(fields))
 
 
 def _asks_for_typing_io(schema: Any) -> bool:
@@ -204,6 +207,8 @@ def explain(problem: Any, check: Check, what: str) -> tuple[str, str | None]:
         rule = f"does not fit ({kind})" if kind in _TELLING or kind not in _known_kinds() else error["msg"]
         if kind == "finite_number":
             hint = "if NaN or infinity is a legal value here, write Annotated[float, AllowNaN]"
+        elif kind == "date_from_datetime_inexact":
+            hint = "give its .date(), or annotate datetime if the time of day counts"
         text = f"{where}: {rule}"
         if text not in parts:
             parts.append(text)

@@ -46,17 +46,19 @@ class Audit(Frozen):
         _one_of("inputs", inputs, ("none", "digest", "sealed", "plain"))
         _one_of("output", output, ("auto", "digest", "sealed", "plain"))
         if not isinstance(required, bool):
-            raise ConfigError("Audit(required=...) must be True or False")
+            raise ConfigError(
+                "Audit(required=...) must be True or False", hint="write required=True to refuse answers that cannot be recorded"
+            )
         if required and durability == "off":
             raise ConfigError("audit is required and off at once", hint='write Audit("sync", required=True)')
         if business_id is not None and not isinstance(business_id, str) and not callable(business_id):
             raise ConfigError("Audit(business_id=...) must be the name of an argument or a callable on the arguments")
         self._set(durability=durability, required=required, inputs=inputs, output=output, business_id=business_id)
 
-    @classmethod
-    def of(cls, option: Any) -> Audit:
-        """Return the object behind the option `audit=`: a word or an object."""
-        return option if isinstance(option, cls) else cls(option)
+
+def audit_of(option: Any) -> Audit:
+    """Return the object behind the option `audit=`: a word or an object."""
+    return option if isinstance(option, Audit) else Audit(option)
 
 
 def _one_of(name: str, word: object, words: Sequence[str]) -> None:
@@ -83,14 +85,16 @@ class Owner(Frozen):
         if isinstance(escalation, str) or not all(isinstance(who, str) for who in (team, contact, *escalation)):
             raise ConfigError("an Owner is made of texts", hint='write Owner("credit-ml", contact="credit-ml@bank.example")')
         if not team or not contact:
-            raise ConfigError("an Owner needs a team and a contact")
+            raise ConfigError(
+                "an Owner needs a team and a contact", hint='write Owner("credit-ml", contact="credit-ml@bank.example")'
+            )
         self._set(team=team, contact=contact, escalation=tuple(escalation))
 
-    @classmethod
-    def of(cls, option: Any) -> Owner | None:
-        """Return the object behind the option `owner=`: a text (contact and team at once), an object or None."""
-        if option is None or isinstance(option, cls):
-            return option
-        if not isinstance(option, str) or not option:
-            raise ConfigError("owner must be a text or an Owner", hint='write owner="credit-ml@bank.example"')
-        return cls(option, contact=option)
+
+def owner_of(option: Any) -> Owner | None:
+    """Return the object behind the option `owner=`: a text (contact and team at once), an object or None."""
+    if option is None or isinstance(option, Owner):
+        return option
+    if not isinstance(option, str) or not option:
+        raise ConfigError("owner must be a text or an Owner", hint='write owner="credit-ml@bank.example"')
+    return Owner(option, contact=option)

@@ -84,16 +84,16 @@ class Breaker(Frozen):
             counts=counts,
         )
 
-    @classmethod
-    def of(cls, option: Any) -> Breaker | None:
-        """Return the object behind the option `breaker=`: True for the defaults, False or None for none, an object."""
-        if option is None or option is False:
-            return None
-        if option is True:
-            return cls()
-        if isinstance(option, cls):
-            return option
-        raise ConfigError(f"breaker is of type {type(option).__name__}", hint='write breaker=True or breaker=Breaker("bureau")')
+
+def breaker_of(option: Any) -> Breaker | None:
+    """Return the object behind the option `breaker=`: True for the defaults, False or None for none, an object."""
+    if option is None or option is False:
+        return None
+    if option is True:
+        return Breaker()
+    if isinstance(option, Breaker):
+        return option
+    raise ConfigError(f"breaker is of type {type(option).__name__}", hint='write breaker=True or breaker=Breaker("bureau")')
 
 
 class Breaking:

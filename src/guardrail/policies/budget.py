@@ -73,11 +73,6 @@ class Budget(Frozen):
         put = {"total": whole, "attempt": each, "reserve": _share(reserve), "enforce": enforce}
         self._set(**put, on_late=_late(on_late, enforce), max_abandoned=max_abandoned)
 
-    @classmethod
-    def of(cls, option: Any) -> Budget | None:
-        """Return the object behind the option `budget=`: a duration, an object or None."""
-        return option if option is None or isinstance(option, cls) else cls(option)
-
     def __repr__(self) -> str:
         """Return it as one would write it, without what goes without saying."""
         words = [repr(written(self.total))]
@@ -92,6 +87,11 @@ class Budget(Frozen):
         if self.max_abandoned != _DEFAULT_ABANDONED:
             words.append(f"max_abandoned={self.max_abandoned!r}")
         return f"Budget({', '.join(words)})"
+
+
+def budget_of(option: Any) -> Budget | None:
+    """Return the object behind the option `budget=`: a duration, an object or None."""
+    return option if option is None or isinstance(option, Budget) else Budget(option)
 
 
 def _share(reserve: object) -> float:
@@ -117,7 +117,7 @@ def _late(on_late: object, enforce: str) -> str:
 
 def _check_abandoned(most: object, enforce: str) -> None:
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise ConfigError("Budget(max_abandoned=...) must be a whole number of 1 or more")
+        raise ConfigError("Budget(max_abandoned=...) must be a whole number of 1 or more", hint="write max_abandoned=8")
     if most != _DEFAULT_ABANDONED and enforce != "thread":
         raise ConfigError(
             f"Budget(max_abandoned=...) means nothing under enforce={enforce!r}: no call is abandoned there",
@@ -167,6 +167,7 @@ class Deadline:
                 guard=self._name,
                 policy="budget",
                 decision_id=call.id,
+                hint="give the guard around it a larger budget, or do less before this call",
             )
         call.last_moment = inherited
         call.deadline = inherited - self._reserve(inherited - start)
@@ -213,6 +214,7 @@ def too_late(call: Call, what_became_of_it: str) -> BudgetExceeded:
         guard=call.plan.name,
         policy="budget",
         decision_id=call.id,
+        hint="give it a larger budget, or a fallback",
     )
 
 

@@ -74,10 +74,10 @@ class Cache(Frozen):
             per=per,
         )
 
-    @classmethod
-    def of(cls, option: Any) -> Cache | None:
-        """Return the object behind the option `cache=`: a duration, an object or None."""
-        return option if option is None or isinstance(option, cls) else cls(option)
+
+def cache_of(option: Any) -> Cache | None:
+    """Return the object behind the option `cache=`: a duration, an object or None."""
+    return option if option is None or isinstance(option, Cache) else Cache(option)
 
 
 class Caching:
@@ -143,7 +143,11 @@ class Caching:
     def _follow(self, call: Call, key: Any, leader: Call) -> Asks:
         while True:
             if not (yield Wait(self._landing(key, leader), call.deadline)):
-                raise BudgetExceeded("the deadline passed while another call was answering the same question", policy="budget")
+                raise BudgetExceeded(
+                    "the deadline passed while another call was answering the same question",
+                    policy="budget",
+                    hint="give the guard a larger budget: the answer is cached once it is there",
+                )
             if leader.flown is not None:
                 return self._answer(call, leader.flown, "cached")
             if leader.crashed is not None:

@@ -6,10 +6,11 @@ import contextlib
 from typing import Any, Final
 
 from guardrail import settings
-from guardrail.call import Call, acting
+from guardrail.call import Call
 from guardrail.errors import ConfigError
 from guardrail.policies.answer_schema import schema_of
-from guardrail.policies.review import Review
+from guardrail.policies.review import Review, time_given
+from guardrail.principal import acting
 from guardrail.review.judging import NOTHING, Fired, draw
 
 AUDIT: Final = "audit"
@@ -55,15 +56,20 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any, fired:
             hint="write Review(show=lambda ...: {...}) that returns what the reviewer needs to see",
         ) from None
     except KeyError as problem:
-        raise ConfigError(f"Review(show=...) names {problem}, which is no argument", policy="review") from None
+        raise ConfigError(
+            f"Review(show=...) names {problem}, which is no argument",
+            policy="review",
+            hint="name arguments of the function, or write a function of them",
+        ) from None
     key = call.snapshot if call.snapshot is not None else call.id.encode()
     # What was drawn by lot is no case that a caller asks about, nor the other way round.
     about = "audit|" if trigger == AUDIT else ""
+    within = time_given(review)
     return Case(
         queue=review.queue,
         guard=plan.name,
         version=plan.version,
-        key=content.digest(f"{about}{plan.name}|{plan.version}|".encode() + key),
+        key=content.digest(f"{about}{plan.name}|{plan.version}|{_asked(review)}|".encode() + key),
         decision_id=call.id,
         reason=trigger,
         reasons=(*call.reasons, *(() if call.error is None else (type(call.error).__name__,))),
@@ -75,13 +81,13 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any, fired:
         subjects=known.subjects,
         personal_answer=known.personal_answer,
         confidence=call.confidence,
-        threshold=plan.threshold,
+        threshold=plan.threshold if call.asked is None else call.asked.at_least,
         choices=review.choices,
         guide=review.guide,
         priority=review.priority,
         skills=review.skills,
         owner=review.owner,
-        due=None if review.takes is None else after(engine.now(), review.takes, settings.current().working_hours),
+        due=None if within is None else after(engine.now(), within, settings.current().working_hours),
         on_expiry=review.on_expiry,
         actor=None if who is None else {"id": who[0].id, "known_by": "asserted"},
         kind=AUDIT if trigger == AUDIT else "case",
@@ -89,10 +95,16 @@ def make_case(call: Call, review: Review, trigger: str, provisional: Any, fired:
         inclusion=fired.inclusion if trigger in (AUDIT, "trigger") else 1.0,
         answers=schema_of(review, plan.snapshot.returns),
         reviewers=review.reviewers,
+        agree=review.agree,
         levels=tuple({"role": level.role, "within": level.within, "notify": list(level.notify)} for level in review.levels),
         callback=review.callback,
         push=review.push,
     )
+
+
+def _asked(review: Review) -> str:
+    """Return what people are asked, apart from the input: where it has changed, an open ticket is another question's."""
+    return repr((review.queue, review.choices, review.guide, review.reviewers, review.agree))
 
 
 def drawn(call: Call, about: str) -> float:

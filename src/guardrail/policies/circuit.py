@@ -224,4 +224,5 @@ class Circuit:
             guard=guard,
             policy="breaker",
             retry_after=max(0.0, seconds) if known else None,
+            hint="a fallback=... answers meanwhile",
         )

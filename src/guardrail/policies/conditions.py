@@ -34,6 +34,12 @@ def reading_for(
     def refuse(text: str, hint: str) -> None:
         raise ConfigError(text, guard=guard, policy="review", hint=hint)
 
+    group = None if confidence is None else confidence.group
+    if isinstance(group, str) and not table and group.split(".")[0] not in parameters:
+        raise ConfigError(
+            "Confidence(group=...) names no argument of the function", guard=guard, policy="confidence",
+            hint=f"its arguments are {', '.join(parameters) or 'unknown'}",
+        )  # fmt: skip
     reads = False
     for part in (part for trigger in (() if review is None else review.triggers) for part in trigger.parts()):
         if not isinstance(part, Simple):

@@ -9,9 +9,10 @@ from typing import Any, Final, NoReturn
 from guardrail.call import Call
 from guardrail.decision import Prediction
 from guardrail.errors import ConfigError
-from guardrail.interval import UNBOUND, Intervals
 from guardrail.policies.options import Frozen
-from guardrail.threshold import NoThreshold, Threshold
+from guardrail.policies.width import number_in
+from guardrail.thresholds.interval import UNBOUND, Intervals
+from guardrail.thresholds.threshold import NoThreshold, Threshold
 
 NAN: Final = float("nan")
 SUM_TOLERANCE: Final = 1e-3  # how far from 1 the entries of a probability vector may add up
@@ -28,12 +29,16 @@ class Confidence(Frozen):
         of: Where the confidence stands: a callable on the answer, or the name of its key or attribute. Without it, it is read
             from a `Prediction`, a pair `(value, float)`, a key or attribute named `confidence`, or a vector of two or more
             probabilities (its maximum). A `score` or a `probability` needs `of`: 0.03 may be a sure no.
+        group: Which group a case belongs to, where the threshold was calibrated with `groups=`: each call must then reach the threshold of
+            its own group. The name of an argument, with the names of fields after it ("loan.region"), of a table's row also a column; or
+            a callable that takes the same arguments as the function. Its text is the group's name. What belongs to no group of
+            the threshold, or to one without a certified threshold, is deferred. Without it the threshold of all groups together holds.
         max_width: How wide the answer's interval may be, in its own unit: then the width decides, and no confidence is read. The
             interval is the answer itself, an `Interval`, a pair (low, high) or what has `low` and `high`; or it stands where `of`
             says, which may also give the width alone.
 
     Raises:
-        ConfigError: The threshold is outside [0, 1] or has expired, the width is no number of 0 or more, both are asked for, or
+        ConfigError: The threshold is outside [0, 1] or has expired, `group` is asked for and it has none, the width is no number of 0 or more, both are asked for, or
             `of` is of another type.
 
     Attributes:
@@ -41,11 +46,12 @@ class Confidence(Frozen):
         threshold: What `calibrate` returned, if it came from there.
     """
 
-    __slots__ = ("at_least", "max_width", "of", "threshold")
+    __slots__ = ("at_least", "group", "max_width", "of", "threshold")
 
     at_least: float | None
     threshold: Threshold | NoThreshold | Intervals | None
     of: Callable[[Any], Any] | str | None
+    group: Callable[..., Any] | str | None
     max_width: float | None
 
     def __init__(
@@ -53,10 +59,11 @@ class Confidence(Frozen):
         at_least: float | Threshold | NoThreshold | Intervals | None = None,
         *,
         of: Callable[[Any], Any] | str | None = None,
+        group: Callable[..., Any] | str | None = None,
         max_width: float | None = None,
     ) -> None:
         threshold = at_least if isinstance(at_least, Threshold | NoThreshold | Intervals) else None
-        if isinstance(threshold, Threshold | Intervals) and threshold.stale:
+        if any(isinstance(each, Threshold | Intervals) and each.stale for each in _all_of(threshold)):
             raise ConfigError("the threshold has expired", hint="calibrate it anew, on cases as they are now")
         if max_width is not None:
             max_width = _wide(max_width)
@@ -79,56 +86,82 @@ class Confidence(Frozen):
             raise ConfigError(
                 f"Confidence(of=...) is of type {type(of).__name__}", hint='write of="score" or of=lambda answer: answer.score'
             )
-        self._set(at_least=at_least, max_width=max_width, of=of, threshold=threshold)
-
-    @classmethod
-    def of_option(cls, option: Any) -> Confidence | None:
-        """Return the object behind the option `confidence=`: a number, an object or None."""
-        if option is None or isinstance(option, cls):
-            return option
-        if isinstance(option, bool) or not isinstance(option, int | float | Threshold | NoThreshold | Intervals):
-            raise ConfigError(f"confidence is of type {type(option).__name__}", hint="write confidence=0.8 or Confidence(...)")
-        return cls(option)
+        if group is not None:
+            _check_group(group, threshold)
+        self._set(at_least=at_least, max_width=max_width, of=of, group=group, threshold=threshold)
 
     def but(self, **fields: Any) -> Confidence:
         """Return the same with some fields changed; a calibrated threshold is kept as what it is."""
         if "at_least" not in fields and self.threshold is not None:
             fields["at_least"] = self.threshold
+        if not getattr(fields.get("at_least"), "groups", None):
+            fields.setdefault("group", None)  # another threshold, of no groups
         return super().but(**fields)
 
-    def check_version(self, version: str | None, guard: str) -> None:
-        """Refuse a threshold that was calibrated for another version of the model.
 
-        Raises:
-            ConfigError: It was.
-        """
-        bound = getattr(self.threshold, "version", UNBOUND)
-        if bound not in {UNBOUND, version}:
-            raise ConfigError(
-                f"the threshold was calibrated for another version of the model than {version or 'an unnamed one'}",
-                guard=guard, policy="confidence", hint="calibrate it for this one; a threshold says nothing of other models",
-            )  # fmt: skip
+def check_version(confidence: Confidence, version: str | None, guard: str) -> None:
+    """Refuse a threshold that was calibrated for another version of the model.
 
-    @property
-    def judges(self) -> bool:
-        """Whether there is anything that an answer must reach."""
-        return self.at_least is not None or self.max_width is not None
+    Raises:
+        ConfigError: It was.
+    """
+    bound = {getattr(each, "version", UNBOUND) for each in _all_of(confidence.threshold)}
+    if bound - {UNBOUND, version}:
+        raise ConfigError(
+            f"the threshold was calibrated for another version of the model than {version or 'an unnamed one'}",
+            guard=guard, policy="confidence", hint="calibrate it for this one; a threshold says nothing of other models",
+        )  # fmt: skip
 
-    def stricter_than(self, other: Confidence | None) -> bool:
-        """Return whether another one would let answers out that this one holds back."""
-        if not self.judges:
-            return False
-        if other is None:
-            return True
-        if self.max_width is not None:
-            return other.max_width is None or other.max_width > self.max_width
-        return other.at_least is None or self.at_least is None or other.at_least < self.at_least
 
-    @property
-    def expires(self) -> float | None:
-        """When the threshold ends, in seconds since the epoch; None for never."""
-        until = getattr(self.threshold, "expires", None)
-        return None if until is None else until.timestamp()
+def judges(confidence: Confidence) -> bool:
+    """Return whether there is anything that an answer must reach."""
+    return confidence.at_least is not None or confidence.max_width is not None
+
+
+def stricter(confidence: Confidence, other: Confidence | None) -> bool:
+    """Return whether another option would let answers out that this one holds back."""
+    if not judges(confidence):
+        return False
+    if other is None:
+        return True
+    if confidence.group is not None or other.group is not None:  # which of them holds back more hangs on the case
+        return (confidence.group, confidence.threshold) != (other.group, other.threshold)
+    if confidence.max_width is not None:
+        return other.max_width is None or other.max_width > confidence.max_width
+    return other.at_least is None or confidence.at_least is None or other.at_least < confidence.at_least
+
+
+def expires(confidence: Confidence) -> float | None:
+    """Return when the threshold ends, in seconds since the epoch; None for never."""
+    until = getattr(confidence.threshold, "expires", None)
+    return None if until is None else until.timestamp()
+
+
+def confidence_of(option: Any) -> Confidence | None:
+    """Return the object behind the option `confidence=`: a number, an object or None."""
+    if option is None or isinstance(option, Confidence):
+        return option
+    if isinstance(option, bool) or not isinstance(option, int | float | Threshold | NoThreshold | Intervals):
+        raise ConfigError(f"confidence is of type {type(option).__name__}", hint="write confidence=0.8 or Confidence(...)")
+    return Confidence(option)
+
+
+def _all_of(threshold: Any) -> list[Any]:
+    """Return a threshold and those of its groups."""
+    return [threshold, *getattr(threshold, "groups", {}).values()]
+
+
+def _check_group(group: object, threshold: object) -> None:
+    if not callable(group) and not (isinstance(group, str) and group):
+        raise ConfigError(
+            f"Confidence(group=...) is of type {type(group).__name__}",
+            hint='write group="region" or group=lambda loan: loan.region',
+        )
+    if not getattr(threshold, "groups", None):
+        raise ConfigError(
+            "the threshold was calibrated without groups, and so has none for each",
+            hint='write Confidence(calibrate(confidence, correct, groups=regions), group="region")',
+        )
 
 
 class Reading:
@@ -169,13 +202,13 @@ def _reader(of: Callable[[Any], float] | str | None) -> Callable[[Any], float]:
 
         def named(answer: Any) -> float:
             found = _named(answer, name)
-            return _cannot(answer) if found is _UNREAD else _number(found, answer)
+            return _cannot(answer) if found is _UNREAD else number_in(found, answer, _cannot)
 
         return named
     source = of
 
     def computed(answer: Any) -> float:
-        return _number(source(answer), answer)
+        return number_in(source(answer), answer, _cannot)
 
     return computed
 
@@ -188,12 +221,12 @@ def read(answer: Any) -> float:
     """
     kind = answer.__class__
     if kind is Prediction:
-        return _number(answer.confidence, answer)
+        return number_in(answer.confidence, answer, _cannot)
     if kind is tuple and len(answer) == 2 and _is_float(answer[1]):  # noqa: PLR2004 - a pair
         return float(answer[1])
     named = _named(answer, "confidence")
     if named is not _UNREAD:
-        return _number(named, answer)
+        return number_in(named, answer, _cannot)
     return _vector(answer)
 
 
@@ -208,15 +241,6 @@ def _is_float(value: Any) -> bool:
         return True
     # numpy's float32 and float16 are no floats of Python's
     return type(value).__module__ == "numpy" and type(value).__name__.startswith("float") and getattr(value, "ndim", 1) == 0
-
-
-def _number(value: Any, answer: Any) -> float:
-    if isinstance(value, bool | str | bytes):
-        _cannot(answer)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return _cannot(answer)
 
 
 def _vector(answer: Any) -> float:

@@ -106,12 +106,16 @@ class Gate:
         error = call.error
         if error is None:
             bar = self.bar
+            if bar is not None and bar.grouped:
+                bar = bar.of(call)
             if bar is None or bar.passes(call.confidence, call.result):
                 return self._look(call) if self.looks else None
             return self.recover(call, "low", self.fired(call))
         trigger = trigger_of(error)
         if trigger is None or trigger == "invalid":
             return None
+        if self.bar is not None:
+            self.bar.of(call)  # for its record
         fired = self.fired(call)
         trigger = self.reason_for(trigger, fired)
         return self.recover(call, trigger, fired) if self.rungs or trigger in self.on else None
@@ -171,7 +175,7 @@ class Gate:
         error = call.error
         review = self.review if trigger in self.on else None
         if trigger == "low" and self.bar is not None:
-            call.reasons = (*call.reasons, self.bar.why_low(call.confidence, call.result))
+            call.reasons = (*call.reasons, self.bar.of(call).why_low(call.confidence, call.result))
         elif trigger in LOOKED:
             call.reasons = (*call.reasons, fired.text)
         provisional = MISSING if error is not None else call.result

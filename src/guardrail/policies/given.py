@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from guardrail.call import MISSING
 from guardrail.decision import Prediction
 from guardrail.errors import InvalidOutput
 from guardrail.policies.annotations import explain
-from guardrail.policies.review import accepted
+from guardrail.policies.review import accepted, as_answer
 
 if TYPE_CHECKING:
     from guardrail.policies.annotations import Check
@@ -29,8 +30,8 @@ def given_by(answer: Answer, review: Review, mine: Any, *, predicts: bool, check
     Raises:
         InvalidOutput: The answer fits neither as it is nor converted as an argument would be.
     """
-    if answer.verdict != "accept":
-        value = review.as_answer(answer.value, mine)
+    if answer.verdict != "accept" or _without_confidence(answer.value, mine, predicts=predicts):
+        value = as_answer(review, answer.value, mine)
     elif mine is not None and _as_json(mine) == answer.value:
         return mine
     else:  # what was accepted is the model's answer to the ticket's own call, an earlier one
@@ -40,6 +41,13 @@ def given_by(answer: Answer, review: Review, mine: Any, *, predicts: bool, check
     if not isinstance(value, Prediction):
         return Prediction(_fitting(value, check, answer), 1.0, ("a person decided",))
     return Prediction(_fitting(value.value, check, answer), value.confidence, value.reasons)
+
+
+def _without_confidence(value: Any, mine: Any, *, predicts: bool) -> bool:
+    """Return whether a person gave the model's answer without how sure it was, as a choice is."""
+    if predicts:
+        return not isinstance(value, Mapping) or not {"value", "confidence"} <= set(value)
+    return isinstance(mine, tuple) and not isinstance(value, list)
 
 
 def _fitting(value: Any, check: Check | None, answer: Answer) -> Any:

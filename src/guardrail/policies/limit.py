@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from guardrail import clock
 from guardrail.asks import Asks, Sleep, Turn
-from guardrail.call import Call, acting
+from guardrail.call import Call
 from guardrail.errors import BudgetExceeded, ConfigError, LimitExceeded
 from guardrail.policies.options import Frozen, is_whole
 from guardrail.policies.permits import Permits
 from guardrail.policies.rate import Rate
+from guardrail.principal import acting
 
 
 class Limit(Frozen):
@@ -57,17 +58,17 @@ class Limit(Frozen):
             raise ConfigError("Limit(per=...) is unknown", hint='write "all", "principal" or "tenant"')
         self._set(concurrency=concurrency, rate=rate, wait=clock.seconds(wait, "wait of limit", zero=True), per=per)
 
-    @classmethod
-    def of(cls, option: Any) -> Limit | None:
-        """Return the object behind the option `limit=`: calls at once, an object or None."""
-        if option is None or isinstance(option, cls):
-            return option
-        if isinstance(option, int) and not isinstance(option, bool):
-            return cls(option)
-        raise ConfigError(
-            f"limit is of type {type(option).__name__}",
-            hint='write limit=8 (calls at once), Limit(8, rate="100/s") or None',
-        )
+
+def limit_of(option: Any) -> Limit | None:
+    """Return the object behind the option `limit=`: calls at once, an object or None."""
+    if option is None or isinstance(option, Limit):
+        return option
+    if isinstance(option, int) and not isinstance(option, bool):
+        return Limit(option)
+    raise ConfigError(
+        f"limit is of type {type(option).__name__}",
+        hint='write limit=8 (calls at once), Limit(8, rate="100/s") or None',
+    )
 
 
 class Limiting:
@@ -137,7 +138,12 @@ class Limiting:
 
     @staticmethod
     def _too_late(call: Call) -> BudgetExceeded:
-        return BudgetExceeded("the deadline passed before the work began", guard=call.plan.name, policy="limit")
+        return BudgetExceeded(
+            "the deadline passed before the work began",
+            guard=call.plan.name,
+            policy="limit",
+            hint="wait less with Limit(wait=...), or give the guard a larger budget",
+        )
 
     def _key(self) -> str | None:
         who = acting.get()
@@ -181,6 +187,7 @@ class Limiting:
                 guard=call.plan.name,
                 policy="limit",
                 retry_after=delay,
+                hint="ask again then, or raise Limit(rate=...)",
             )
         if self.permits is not None:
             self.permits.count_refusal()

@@ -101,15 +101,22 @@ class Observe:
             if turn.__class__ is GeneratorType:
                 turn.close()
         call.confidence, call.reasons = trial.confidence, trial.reasons
+        bar = self._bar_of(trial)
+        if trial.asked is not None:
+            call.asked = trial.asked
         if not refused:
-            would.extend(self._endings(call, self._fired(trial)))
+            would.extend(self._endings(call, self._fired(trial), bar))
         call.would = tuple(would)
+
+    def _bar_of(self, trial: Call) -> Bar | None:
+        """Return what the answer must reach."""
+        return None if self.bar is None else self.bar.of(trial)
 
     def _fired(self, trial: Call) -> Fired:
         """Return which conditions of the review hold."""
         return NOTHING if self.gate is None else self.gate.fired(trial)
 
-    def _endings(self, call: Call, fired: Fired) -> list[str]:
+    def _endings(self, call: Call, fired: Fired, bar: Bar | None) -> list[str]:
         """Return the verdicts on an ending that policies before the function would have let happen."""
         would: list[str] = []
         took = clock.now() - call.start
@@ -119,11 +126,11 @@ class Observe:
         if trigger is not None and call.error is not None:
             if self.retry is not None and self.retry.would_retry(call.error):
                 would.append(f"retry: tried again ({type(call.error).__name__})")
-        elif call.error is None and self.bar is not None and (self.bar.width or call.confidence is not None):
+        elif call.error is None and bar is not None and (bar.width or call.confidence is not None):
             try:
-                if not self.bar.passes(call.confidence, call.result):
+                if not bar.passes(call.confidence, call.result):
                     trigger = "low"
-                    why = self.bar.why_low(call.confidence, call.result)
+                    why = bar.why_low(call.confidence, call.result)
             except ConfigError as problem:
                 would.append(f"confidence: unreadable ({problem.args[0]})")
             if trigger == "low" and self.fallback is None:

@@ -53,7 +53,7 @@ class Retry(Frozen):
     wait: float
     max_wait: float
     budget: float
-    tenacity: Any  # the user's own retrying object, which then decides; only `Retry.of` sets it
+    tenacity: Any  # the user's own retrying object, which then decides; only `retry_of` sets it
 
     def __init__(
         self,
@@ -88,20 +88,6 @@ class Retry(Frozen):
         )
 
     @classmethod
-    def of(cls, option: Any) -> Retry | None:
-        """Return the object behind the option `retry=`: attempts in all, a tenacity object, a Retry or None."""
-        if option is None or isinstance(option, cls):
-            return option
-        if isinstance(option, int) and not isinstance(option, bool):
-            return cls(option)
-        if any(kind.__name__ == "BaseRetrying" and kind.__module__ == "tenacity" for kind in type(option).__mro__):
-            return cls._of_tenacity(option)
-        raise ConfigError(
-            f"retry is of type {type(option).__name__}",
-            hint="write retry=3 (attempts in all), Retry(...), tenacity.Retrying(...) or None",
-        )
-
-    @classmethod
     def _of_tenacity(cls, retrying: Any) -> Retry:
         from guardrail.policies import tenacious  # noqa: PLC0415 - whoever hands in such an object has imported it already
 
@@ -127,7 +113,21 @@ class Retry(Frozen):
         if self.tenacity is None:
             return super().__repr__()
         # Without an address, and without what it holds: the plan's digest is made from this, in every process the same.
-        return f"Retry.of(<tenacity.{type(self.tenacity).__name__}, {self.attempts} attempts>)"
+        return f"Retry(<tenacity.{type(self.tenacity).__name__}, {self.attempts} attempts>)"
+
+
+def retry_of(option: Any) -> Retry | None:
+    """Return the object behind the option `retry=`: attempts in all, a tenacity object, a Retry or None."""
+    if option is None or isinstance(option, Retry):
+        return option
+    if isinstance(option, int) and not isinstance(option, bool):
+        return Retry(option)
+    if any(kind.__name__ == "BaseRetrying" and kind.__module__ == "tenacity" for kind in type(option).__mro__):
+        return Retry._of_tenacity(option)  # noqa: SLF001 - the one other way to make one
+    raise ConfigError(
+        f"retry is of type {type(option).__name__}",
+        hint="write retry=3 (attempts in all), Retry(...), tenacity.Retrying(...) or None",
+    )
 
 
 def _transient_types(on: Any) -> tuple[type[Exception], ...] | Callable[[Exception], bool] | None:
@@ -167,7 +167,7 @@ class Retrying:
         self._judges_results = False
         self._before = False
         if option.tenacity is not None:
-            from guardrail.policies import tenacious  # noqa: PLC0415 - as in `Retry.of`
+            from guardrail.policies import tenacious  # noqa: PLC0415 - as in `retry_of`
 
             self._judges_results = self._enabled and tenacious.judges_results(option.tenacity.retry)
             before = option.tenacity.before

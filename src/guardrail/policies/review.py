@@ -62,7 +62,9 @@ class Review(Frozen):
         owner: Who is told about the queue.
         priority: Higher comes first.
         skills: What a reviewer must know.
-        reviewers: How many distinct people must answer. If they differ, one more decides.
+        reviewers: How many distinct people must answer.
+        agree: How many of them must give the same answer, more than half: it is the decision as soon as so many have given it, and as soon
+            as no answer can get there any more, one more person decides. By default all of them.
         sample: Share of sure answers that people check afterwards: the caller has the answer, and the case waits beside it.
         sla: How soon an answer is due.
         levels: Whom an open case goes to in turn: `Level("clerk", within="15m"), Level("senior", within="1h", notify=["pager"])`.
@@ -79,7 +81,7 @@ class Review(Frozen):
     """
 
     __slots__ = (
-        "answer", "callback", "choices", "guide", "levels", "on", "on_expiry", "owner", "priority", "push", "queue", "reuse", "reviewers", "sample",
+        "agree", "answer", "callback", "choices", "guide", "levels", "on", "on_expiry", "owner", "priority", "push", "queue", "reuse", "reviewers", "sample",
         "show", "skills", "sla", "triggers", "wait",
     )  # fmt: skip
 
@@ -94,6 +96,7 @@ class Review(Frozen):
     priority: int
     skills: tuple[str, ...]
     reviewers: int
+    agree: int | None
     sample: float
     sla: float | None
     levels: tuple[Level, ...]
@@ -117,6 +120,7 @@ class Review(Frozen):
         priority: int = 0,
         skills: Sequence[str] = (),
         reviewers: int = 1,
+        agree: int | None = None,
         sample: float = 0.0,
         sla: clock.Duration | None = None,
         levels: Sequence[Level] = (),
@@ -144,6 +148,10 @@ class Review(Frozen):
             raise ConfigError(
                 f"Review(reviewers=...) must be a whole number from 1 to {_MOST_REVIEWERS}", hint="write reviewers=2"
             )
+        if agree is not None and (
+            isinstance(agree, bool) or not isinstance(agree, int) or not reviewers < 2 * agree <= 2 * reviewers
+        ):
+            raise ConfigError("Review(agree=...) must be more than half of reviewers", hint="write reviewers=3, agree=2")
         if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0.0 <= sample <= 1.0:
             raise ConfigError("Review(sample=...) must be a share between 0 and 1", hint="write sample=0.02")
         if callback is not None and (not isinstance(callback, str) or not callback.startswith("https://")):
@@ -157,7 +165,7 @@ class Review(Frozen):
         if answer is not None and not callable(answer):
             raise ConfigError("Review(answer=...) must be callable", hint="write answer=lambda choice, provisional: ...")
         if isinstance(priority, bool) or not isinstance(priority, int):
-            raise ConfigError("Review(priority=...) must be a whole number")
+            raise ConfigError("Review(priority=...) must be a whole number", hint="write priority=10; the highest come first")
         self._set(
             queue=queue,
             on=on,
@@ -170,6 +178,7 @@ class Review(Frozen):
             skills=tuple(skills),
             triggers=tuple(triggers),
             reviewers=reviewers,
+            agree=None if agree == reviewers else agree,
             sample=float(sample),
             levels=tuple(levels),
             callback=callback,
@@ -180,43 +189,52 @@ class Review(Frozen):
             reuse=None if reuse is None else clock.seconds(reuse, "reuse of the review"),
         )
 
-    @classmethod
-    def of(cls, option: Any) -> Review | None:
-        """Return the object behind the option `review=`: a queue's name, an object or None."""
-        if option is None or isinstance(option, cls):
-            return option
-        if not isinstance(option, str):
-            raise ConfigError(f"review is of type {type(option).__name__}", hint='write review="loans" or Review("loans", ...)')
-        return cls(option)
 
-    def stricter_than(self, other: Review) -> bool:
-        """Return whether something goes to people, or to as many of them, that another option would keep from them."""
-        missing = set(self.on) - set(other.on) or set(self.triggers) - set(other.triggers)
-        return bool(missing) or self.sample > other.sample or self.reviewers > other.reviewers
+def stricter(review: Review, other: Review) -> bool:
+    """Return whether something goes to people, or to as many of them, that another option would keep from them."""
+    missing = set(review.on) - set(other.on) or set(review.triggers) - set(other.triggers)
+    more = review.reviewers > other.reviewers or equal_answers(review) > equal_answers(other)
+    return bool(missing) or review.sample > other.sample or more
 
-    @property
-    def takes(self) -> float | None:
-        """How long people have in all, in seconds of working time; None for no limit."""
-        if self.sla is not None or self.on_expiry == "hold":
-            return self.sla
-        return sum(level.within for level in self.levels)
 
-    def as_answer(self, choice: Any, provisional: Any) -> Any:
-        """Return what the function would have returned, had it known the person's choice.
+def equal_answers(review: Review) -> int:
+    """Return how many equal answers a decision takes."""
+    return review.agree or review.reviewers
 
-        Args:
-            choice: The person's answer, as JSON gives it back.
-            provisional: The function's own result, None where it has none.
-        """
-        if self.answer is not None:
-            return self.answer(choice, provisional)
-        if isinstance(provisional, Prediction):
-            return Prediction(choice, 1.0, ("a person decided",))
-        if isinstance(provisional, tuple) and len(provisional) == 2 and isinstance(provisional[1], float):  # noqa: PLR2004
-            return (choice, 1.0)
-        if self.choices is not None and choice in self.choices and _is_vector(provisional, len(self.choices)):
-            return _one_hot(provisional, self.choices.index(choice))
-        return choice
+
+def time_given(review: Review) -> float | None:
+    """Return how long people have in all, in seconds of working time; None for no limit."""
+    if review.sla is not None or review.on_expiry == "hold":
+        return review.sla
+    return sum(level.within for level in review.levels)
+
+
+def as_answer(review: Review, choice: Any, provisional: Any) -> Any:
+    """Return what the function would have returned, had it known the person's choice.
+
+    Args:
+        review: The option.
+        choice: The person's answer, as JSON gives it back.
+        provisional: The function's own result, None where it has none.
+    """
+    if review.answer is not None:
+        return review.answer(choice, provisional)
+    if isinstance(provisional, Prediction):
+        return Prediction(choice, 1.0, ("a person decided",))
+    if isinstance(provisional, tuple) and len(provisional) == 2 and isinstance(provisional[1], float):  # noqa: PLR2004
+        return (choice, 1.0)
+    if review.choices is not None and choice in review.choices and _is_vector(provisional, len(review.choices)):
+        return _one_hot(provisional, review.choices.index(choice))
+    return choice
+
+
+def review_of(option: Any) -> Review | None:
+    """Return the object behind the option `review=`: a queue's name, an object or None."""
+    if option is None or isinstance(option, Review):
+        return option
+    if not isinstance(option, str):
+        raise ConfigError(f"review is of type {type(option).__name__}", hint='write review="loans" or Review("loans", ...)')
+    return Review(option)
 
 
 def _is_vector(value: Any, length: int) -> bool:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from guardrail import clock
 
 if TYPE_CHECKING:
-    from guardrail.likeness import Likeness
     from guardrail.policies.cache import Cache
     from guardrail.policies.rows import Rows
+    from guardrail.tables.likeness import Likeness
 
 
 class RowCache:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail import content
-from guardrail.call import Call, acting
+from guardrail.call import Call
 from guardrail.policies.snapshot import Snapshot
+from guardrail.principal import acting
 from guardrail.tables.base import encoded
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from urllib.parse import quote
 
 from guardrail import clock, notices
 from guardrail.asks import ANSWERED, Asks, Do, Port, Sleep, Turn
-from guardrail.cache_keys import subject_part
 from guardrail.call import Call
 from guardrail.errors import BudgetExceeded
 from guardrail.policies.cache import Cache, Caching
 from guardrail.policies.rows import Rows
 from guardrail.policies.shared_answers import MOST_BYTES, Answers, Kept
+from guardrail.store.cache_keys import subject_part
 
 LEASE_SECONDS: Final = 30.0  # the longest; a call with a deadline has until then
 _GRACE: Final = 0.05  # seconds that a lease outlives its call's deadline
@@ -185,7 +185,11 @@ class SharedCaching(Caching):
         pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, (now - began) * _SLOWER)) * (0.5 + clock.chance())
         left = math.inf if call.deadline is None else call.deadline - now
         if left <= _LEAST:
-            raise BudgetExceeded("the deadline passed while another process was answering the same question", policy="budget")
+            raise BudgetExceeded(
+                "the deadline passed while another process was answering the same question",
+                policy="budget",
+                hint="give the guard a larger budget: the answer is cached once it is there",
+            )
         return min(pause, left - _LEAST)
 
     def _lease(self, call: Call) -> int:
@@ -229,7 +233,7 @@ class SharedCaching(Caching):
         if mine is None or not mine.held:
             return None
         bar = call.plan.bar
-        sure = not failed and (bar is None or bar.passes(call.confidence, call.result))
+        sure = not failed and (bar is None or bar.of(call).passes(call.confidence, call.result))
         return None if sure else self._give_back(call, mine)
 
     def keep(self, call: Call) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from guardrail import content, markers, notices
-from guardrail.call import Call, acting
+from guardrail.call import Call
 from guardrail.errors import ConfigError
+from guardrail.principal import acting
 from guardrail.shape import Shape
 
 if TYPE_CHECKING:

@@ -10,15 +10,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import call as calls
-from guardrail import clock, outputs
+from guardrail import clock
 from guardrail.asks import ANSWERED, Asks
-from guardrail.batch_result import Batch, outcome_of
+from guardrail.batches.result import Batch, outcome_of
 from guardrail.decision import Prediction
 from guardrail.errors import AuditUnavailable, ConfigError, GuardrailError, PartialBatch
-from guardrail.likeness import likeness_for
+from guardrail.policies import table_outputs
 from guardrail.policies.gate import trigger_of
 from guardrail.policies.table_job import Job, opened, validate
 from guardrail.policies.table_records import record_rows
+from guardrail.tables.likeness import likeness_for
 
 if TYPE_CHECKING:
     from guardrail.call import Call
@@ -78,6 +79,7 @@ class Tabular:
         job, snapshot = self.job, self.job.snapshot
         if snapshot.encode:
             snapshot.of_rows(call, state)
+        job.choose_bars(call, state)
         if job.caching is not None or job.gate.memory is not None:
             state.keys = snapshot.keys(call, state)
         job.find_business_ids(call, state)
@@ -89,7 +91,9 @@ class Tabular:
             row = get(key) if key is not None and at not in state.errors else None
             if row is not None and row.expires > call.start:
                 answer = row.answer()
-                if bar is not None and not bar.passes(row.confidence, answer):  # it was sure enough when it was kept
+                if bar is not None and not state.bar(at, bar).passes(
+                    row.confidence, answer
+                ):  # it was sure enough when it was kept
                     continue
                 state.values[at] = answer
                 state.sure[at] = row.confidence
@@ -150,7 +154,7 @@ class Tabular:
                 state.digests = found.digests()
             self._judge_rows(call, state, found, trouble)
 
-    def _judge_rows(self, call: Call, state: State, found: outputs.Outputs, trouble: dict[int, str | None]) -> None:
+    def _judge_rows(self, call: Call, state: State, found: table_outputs.Outputs, trouble: dict[int, str | None]) -> None:
         job = self.job
         unfit = job.unfit(found.items)
         for place, problem in unfit.items():
@@ -159,6 +163,7 @@ class Tabular:
                 problem.guard, problem.decision_id = job.guard, calls.decision_id(call.at, state.seqs[at])
             state.errors[at] = problem
             trouble[at] = trigger_of(problem)
+        bars = state.bars
         values, outcomes, sureness, bar = state.values, state.outcomes, state.sure, job.gate.bar
         for at, item, sure in zip(state.pending, found.items, job.confidences(found, unfit), strict=True):
             if at in state.errors:
@@ -166,7 +171,7 @@ class Tabular:
             sureness[at] = sure
             if item.__class__ is Prediction and item.reasons and job.confidence is not None:
                 state.reasons[at] = tuple(str(reason) for reason in item.reasons)
-            if bar is not None and not bar.passes(sure, item):
+            if bar is not None and not (bar if bars is None else bars[at]).passes(sure, item):
                 state.provisional[at] = item
                 trouble[at] = "low"
             else:
@@ -175,7 +180,7 @@ class Tabular:
         if job.explaining is not None:
             self._explain(call, state, found, job.explaining)
 
-    def _explain(self, call: Call, state: State, found: outputs.Outputs, explaining: Explaining) -> None:
+    def _explain(self, call: Call, state: State, found: table_outputs.Outputs, explaining: Explaining) -> None:
         rows = state.rows(state.pending)
         for at, item, row in zip(state.pending, found.items, rows, strict=True):
             if at not in state.errors:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail import call as calls
-from guardrail import clock, notices, outputs
+from guardrail import clock, notices
 from guardrail.asks import Asks, Do, Run, Steps
 from guardrail.call import MISSING, Call
 from guardrail.decision import Prediction
 from guardrail.errors import ConfigError, InvalidOutput, ReviewUnavailable
+from guardrail.policies import table_outputs
 from guardrail.policies.cases import make_case
 from guardrail.policies.deferral import STILL_OPEN, Unanswered, deferred
 from guardrail.policies.fallback import last_good
@@ -46,7 +47,7 @@ class RowsGate(Gate):
         call.deadline, call.until = call.last_moment or call.deadline, None
         for at, trigger in trouble.items():
             if trigger == "low" and self.bar is not None:
-                state.remark(at, self.bar.why_low(state.sure[at], state.provisional[at]))
+                state.remark(at, state.bar(at, self.bar).why_low(state.sure[at], state.provisional[at]))
         left = [at for at, trigger in trouble.items() if trigger not in (None, "invalid")] if self.rungs else []
         ended: dict[int, Unanswered] = {}
         if left:
@@ -129,7 +130,7 @@ class RowsGate(Gate):
                 value, error = yield Run(rung, until)
                 if error is None:
                     try:
-                        found = outputs.read(value, part, len(left))
+                        found = table_outputs.read(value, part, len(left))
                     except InvalidOutput as problem:
                         error = problem
                     else:
@@ -264,6 +265,8 @@ class RowsGate(Gate):
         made.seq, made.at = state.seqs[at], call.at
         made.snapshot = None if state.snapshots is None else state.snapshots[at]
         made.confidence, made.error = state.sure[at], state.errors.get(at)
+        if state.bars is not None:
+            made.asked = state.bars[at]
         if at in state.reasons:
             made.reasons = state.reasons[at]
         if state.business is not None:

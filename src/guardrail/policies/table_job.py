@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from guardrail import batch_result, outputs
 from guardrail import call as calls
+from guardrail.batches import result as results_of
 from guardrail.errors import InvalidInput
+from guardrail.policies import table_outputs
 from guardrail.policies.annotations import explain
+from guardrail.policies.bar import GroupedBar
 from guardrail.policies.table_state import Place, State
 from guardrail.tables import is_rows, row_table
 
@@ -79,7 +81,7 @@ class Job:
                     found[place] = problem
         return found
 
-    def read(self, result: Any, state: State) -> outputs.Outputs:
+    def read(self, result: Any, state: State) -> table_outputs.Outputs:
         """Take a result apart.
 
         Raises:
@@ -87,8 +89,8 @@ class Job:
         """
         if self.whole is not None:
             self.whole.judge(result)
-        pairs = outputs.reads_pairs(self.returns) and (self.gate.bar is None or self.gate.bar.width is None)
-        return outputs.read(result, state.asked, len(state.pending), pairs=pairs)
+        pairs = table_outputs.reads_pairs(self.returns) and (self.gate.bar is None or self.gate.bar.width is None)
+        return table_outputs.read(result, state.asked, len(state.pending), pairs=pairs)
 
     def find_business_ids(self, call: Call, state: State) -> None:
         """Note the user's own key of each row, where there is one."""
@@ -98,7 +100,7 @@ class Job:
             stand_ins = (calls.Call(self.plan, *self.place.with_value(call, row), None, call.start) for row in rows)
             state.business = [find(stand_in) for stand_in in stand_ins]
 
-    def confidences(self, found: outputs.Outputs, unfit: Mapping[int, Exception]) -> Sequence[float | None]:
+    def confidences(self, found: table_outputs.Outputs, unfit: Mapping[int, Exception]) -> Sequence[float | None]:
         """Return how sure each output is, as far as that is asked for; None for those that are unfit.
 
         Raises:
@@ -114,6 +116,15 @@ class Job:
             return vectors
         return [None if place in unfit else read(item) for place, item in enumerate(found.items)]
 
+    def choose_bars(self, call: Call, state: State) -> None:
+        """Note what each row must reach, where that hangs on its group."""
+        bar = self.gate.bar
+        if isinstance(bar, GroupedBar):
+            shape = self.snapshot.shape
+            names = () if shape is None else shape.positional
+            asked = (self.place.with_value(call, row) for row in state.rows(range(state.count)))
+            state.bars = [bar.chosen(args, kwargs, names, self.place.name) for args, kwargs in asked]
+
 
 def opened(call: Call, job: Job) -> State:
     """Return the rows of a call's table.
@@ -121,14 +132,17 @@ def opened(call: Call, job: Job) -> State:
     Raises:
         InvalidInput: There is no table.
     """
-    wanted = batch_result.wanted.get()
+    wanted = results_of.wanted.get()
     if wanted is not None:
-        batch_result.wanted.set(None)  # what this call calls in turn is no concern of theirs
+        results_of.wanted.set(None)  # what this call calls in turn is no concern of theirs
     given = job.place.get(call)
     table = row_table(given)
     if table is None:
         raise InvalidInput(
-            f"{job.place.name}: should be a table of rows, such as a list, DataFrame or array", guard=job.guard, policy="validate"
+            f"{job.place.name}: should be a table of rows, such as a list, DataFrame or array",
+            guard=job.guard,
+            policy="validate",
+            hint="for one row write [row]",
         )
     if not hasattr(given, "__len__") and is_rows(given) and not hasattr(given, "shape"):
         given = table.whole  # an iterator gives its rows only once

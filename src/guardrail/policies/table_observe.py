@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail import call as calls
 from guardrail import clock
 from guardrail.asks import Asks
-from guardrail.batch_result import Batch, outcome_of
+from guardrail.batches.result import Batch, outcome_of
 from guardrail.errors import ConfigError, GuardrailError, InvalidInput
 from guardrail.policies.observe import Observe
 from guardrail.policies.table_job import opened, validate
@@ -18,6 +18,7 @@ from guardrail.tables import table_of
 
 if TYPE_CHECKING:
     from guardrail.call import Call
+    from guardrail.policies.bar import Bar
     from guardrail.policies.table_job import Job
     from guardrail.policies.table_state import State
 
@@ -39,6 +40,7 @@ class ObserveTable(Observe):
             job.snapshot.of_rows(trial, state)
             call.snapshot = trial.snapshot
         job.find_business_ids(trial, state)
+        job.choose_bars(trial, state)
         call.table = state
 
     def leave(self, call: Call) -> Asks | None:  # type: ignore[override]  # it may have to wait for room in the ledger
@@ -102,17 +104,22 @@ class ObserveTable(Observe):
         bar, low = self.bar, list[int]()
         if bar is not None:
             try:
-                low = [at for at, one in enumerate(sure) if at not in unfit and not bar.passes(one, found.items[at])]
+                low = [
+                    at for at, one in enumerate(sure) if at not in unfit and not state.bar(at, bar).passes(one, found.items[at])
+                ]
             except ConfigError as problem:
                 return [*verdicts, f"confidence: unreadable ({problem.args[0]})"]
             for at in low:
-                why = bar.why_low(sure[at], found.items[at])
+                why = state.bar(at, bar).why_low(sure[at], found.items[at])
                 state.would[at] = (*state.would.get(at, ()), f"confidence: low ({why})")
         if low and self.fallback is not None:
             verdicts.append(f"fallback: answered {len(low)} of {count} rows instead (low)")
         elif low:
             verdicts.append(f"confidence: {len(low)} of {count} rows deferred")
         return verdicts + self._looked_at(call, state, {*low, *unfit})
+
+    def _bar_of(self, trial: Call) -> Bar | None:  # noqa: ARG002 - each row has its own
+        return self.bar
 
     def _fired(self, trial: Call) -> Fired:  # noqa: ARG002 - conditions are about rows
         return NOTHING

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import clock
 from guardrail.asks import Ask, Asks, Sleep
-from guardrail.batch_result import Same
-from guardrail.call import Call, acting
+from guardrail.batches.result import Same, add
+from guardrail.call import Call
 from guardrail.errors import GuardrailError
 from guardrail.ledger import writer
 from guardrail.ledger.entry import without_frames
+from guardrail.principal import acting
 
 if TYPE_CHECKING:
-    from guardrail.batch_result import Batch
+    from guardrail.batches.result import Batch
     from guardrail.plan import Plan
     from guardrail.policies.table_state import Place, State
 
@@ -68,7 +69,7 @@ def record_rows(call: Call, state: State, plan: Plan, took: float, batch: Batch[
         else:
             writer.lose(at)
         if batch is not None:
-            batch.add(value, outcome or "", seq, at, took, sure, attempts, same, told)
+            add(batch, value, outcome or "", seq, at, took, sure, attempts, same, told)
     return None
 
 
@@ -93,11 +94,13 @@ def _rare_facts(
     """Return, for rows that have more to say than the others: what the record gets, and what the Batch gets."""
     found: dict[int, tuple[dict[str, Any], dict[str, Any] | None]] = {}
     twins: dict[int, BaseException] = {}  # one copy for all rows that share an error
-    everybody = state.business is not None or plan.snapshot.tells
+    everybody = state.business is not None or plan.snapshot.tells or state.bars is not None
     for at in range(state.count) if everybody else sorted({*state.errors, *state.tickets, *state.reasons, *state.would}):
         told: dict[str, Any] = {}
         if at in state.tickets:
             told["ticket"] = state.tickets[at]
+        if state.bars is not None:
+            told["asked"] = state.bars[at]
         if at in state.reasons:
             told["reasons"] = state.reasons[at]
         if state.business is not None and state.business[at] is not None:

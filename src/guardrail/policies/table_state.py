@@ -10,9 +10,10 @@ from guardrail.errors import ConfigError
 from guardrail.tables import row_table
 
 if TYPE_CHECKING:
-    from guardrail.batch_result import Wanted
+    from guardrail.batches.result import Wanted
     from guardrail.call import Call
-    from guardrail.outputs import Outputs
+    from guardrail.policies.bar import Bar
+    from guardrail.policies.table_outputs import Outputs
     from guardrail.shape import Shape
     from guardrail.tables import Table
 
@@ -117,7 +118,7 @@ class State:
     """
 
     __slots__ = (
-        "answered", "asked", "business", "container", "count", "digests", "errors", "fired", "found", "given", "keys", "likeness",
+        "answered", "asked", "bars", "business", "container", "count", "digests", "errors", "fired", "found", "given", "keys", "likeness",
         "models", "outcomes", "pending", "provisional", "reasons", "seqs", "snapshots", "sure", "table", "tickets", "values",
         "wanted", "whole", "would",
     )  # fmt: skip
@@ -133,6 +134,7 @@ class State:
         self.snapshots: list[bytes | None] | None = None
         self.keys: Sequence[Any] | None = None  # for the cache and the latest good answers; None for a row without
         self.business: list[str | None] | None = None
+        self.bars: list[Bar] | None = None  # what each row must reach, where that hangs on its group
         self.seqs: list[int] = []  # with the call's own moment, the rows' ids
         self.pending: Sequence[int] = range(count)  # the rows that the function is asked about
         self.asked: Any = given  # what the function receives
@@ -159,6 +161,10 @@ class State:
             return list(self.table.rows())
         part = row_table(self.table.pick(places))
         return [] if part is None else list(part.rows())
+
+    def bar(self, at: int, for_all: Bar) -> Bar:
+        """Return what a row must reach."""
+        return for_all if self.bars is None else self.bars[at]
 
     def part(self, places: Sequence[int]) -> Any:
         """Return some rows in the container in which the function receives them; the caller's own where it is all of them."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from guardrail.call import Call
 from guardrail.decision import Prediction
 from guardrail.errors import InvalidInput, InvalidOutput
 from guardrail.policies.annotations import Check, explain
 from guardrail.shape import Misshapen, Shape
+
+_PLAIN: Final = frozenset({int, float, str, bytes})
 
 
 class Binding:
@@ -61,6 +63,7 @@ class Validation(Binding):
         if call.kwargs or len(call.args) != self.whole:
             super().enter(call)
         args = call.args
+        defaults = self.shape.defaults
         changed = None
         name = ""
         problem = None
@@ -69,7 +72,8 @@ class Validation(Binding):
                 value = args[at]
                 if value.__class__ is exact and (exact is not float or value - value == 0.0):
                     continue
-                if value is self.shape.defaults[at]:
+                default = defaults[at]
+                if value is default or (value.__class__ is default.__class__ and _is_default(value, default)):
                     continue
                 valid = validate(value)
                 if valid is not value:
@@ -92,7 +96,7 @@ class Validation(Binding):
         try:
             kwargs = call.kwargs
             for name, validate in self.by_keyword:
-                if kwargs[name] is not shape.keyword_defaults[name]:
+                if not _is_default(kwargs[name], shape.keyword_defaults[name]):
                     kwargs[name] = validate(kwargs[name])
             if self.rest is not None and len(args) > len(shape.positional):
                 name = shape.rest or ""
@@ -114,6 +118,12 @@ class Validation(Binding):
             raise problem  # from the user's own validator, as it is
         text, hint = explain(problem, self.checks[name], name)
         raise InvalidInput(text, policy="validate", hint=hint)
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Say whether a value is the parameter's default, given or left out; two equal texts or numbers need not be one object."""
+    kind = value.__class__
+    return value is default or (kind is default.__class__ and kind in _PLAIN and value == default)
 
 
 class Output:
@@ -163,7 +173,11 @@ class PredictionOutput(Output):
         if call.error is None:
             answer = call.result
             if answer.__class__ is not Prediction:
-                raise InvalidOutput("the answer: should be a Prediction", policy="validate")
+                raise InvalidOutput(
+                    "the answer: should be a Prediction",
+                    policy="validate",
+                    hint="return Prediction(value, confidence), or annotate what the function returns",
+                )
             if answer.value.__class__ is not self.exact or self.exact is float:
                 self.judge(answer.value)
             # Kept with the decision also where no threshold asks for it.

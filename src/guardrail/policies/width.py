@@ -62,12 +62,12 @@ def _width(found: Any, answer: Any, *, number: bool) -> float:
     if isinstance(found, tuple | list) and len(found) == _PAIR:
         return _between(found[0], found[1], answer)
     if number:
-        return _number(found, answer)
+        return number_in(found, answer, _cannot)
     return _cannot(answer)
 
 
 def _between(low: Any, high: Any, answer: Any) -> float:
-    begin, end = _number(low, answer), _number(high, answer)
+    begin, end = number_in(low, answer, _cannot), number_in(high, answer, _cannot)
     wide = end - begin if begin != end else 0.0
     return wide if wide >= 0 else math.nan
 
@@ -76,13 +76,14 @@ def _named(found: Any, name: str) -> Any:
     return found.get(name, _GONE) if isinstance(found, Mapping) else getattr(found, name, _GONE)
 
 
-def _number(value: Any, answer: Any) -> float:
+def number_in(value: Any, answer: Any, cannot: Callable[[Any], NoReturn]) -> float:
+    """Return a number that stands in an answer; where it is none, `cannot` raises what is to be said of the answer."""
     if isinstance(value, bool | str | bytes):
-        _cannot(answer)
+        cannot(answer)
     try:
         return float(value)
     except (TypeError, ValueError):
-        return _cannot(answer)
+        cannot(answer)
 
 
 def _cannot(answer: Any) -> NoReturn:

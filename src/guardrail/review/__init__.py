@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from guardrail.review.health import check
     from guardrail.review.measures import quality
     from guardrail.review.named import Queue, queue
+    from guardrail.review.outliers import Pace, Paces, pace
     from guardrail.review.panel import panel_of
     from guardrail.review.planting import Planted, plant
     from guardrail.review.receiving import Received, receive
+    from guardrail.review.slices import Overridden, Slice, overridden
     from guardrail.review.taking_in import Taken, take_in
     from guardrail.review.ticket import Ticket
     from guardrail.review.training import export_labelled, labelled
@@ -59,9 +61,11 @@ _ELSEWHERE: Final = {
         "review.handing_out": ("HandedOut", "hand_out"),
         "review.health": ("check",),
         "review.named": ("Queue", "queue"),
+        "review.outliers": ("Pace", "Paces", "pace"),
         "review.panel": ("panel_of",),
         "review.planting": ("Planted", "plant"),
         "review.receiving": ("Received", "receive"),
+        "review.slices": ("Overridden", "Slice", "overridden"),
         "review.taking_in": ("Taken", "take_in"),
         "review.ticket": ("Ticket",),
         "review.training": ("export_labelled", "labelled"),
@@ -75,9 +79,9 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Planted", "Queue", "Received", "Scores", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Overridden", "Pace", "Paces", "Planted", "Queue", "Received", "Scores", "Slice", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "panel_of", "people", "plant", "put", "quality", "queue", "reassign", "receive", "release", "reply", "resolve",
+    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "overridden", "pace", "panel_of", "people", "plant", "put", "quality", "queue", "reassign", "receive", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
     "state", "stats", "take_in", "tick",
 ]  # fmt: skip

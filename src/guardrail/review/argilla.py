@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from guardrail.errors import ConfigError
+from guardrail.review import heard as heard_in
 from guardrail.review import reasons
 from guardrail.review.forms import ANSWER, NOTE, REASON, VERDICT, Form, Task, Written
 from guardrail.review.heard import Heard
@@ -104,19 +104,11 @@ def heard(text: bytes) -> Iterator[Heard]:
     Raises:
         ConfigError: They are none.
     """
-    try:
-        records = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise ConfigError(f"this is no JSON of {NAME}", hint=_PLEASE) from None
-    if isinstance(records, dict):
-        records = records.get("items")  # as the API gives them
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise ConfigError(f"these are no records of {NAME}", hint=_PLEASE)
-    try:
-        found = list(_heard(records))
-    except (AttributeError, TypeError, ValueError):  # somewhere in them stands something of another type
-        raise ConfigError(f"these are no records of {NAME}: their responses are of another form", hint=_PLEASE) from None
-    yield from found
+    yield from heard_in.read(text, NAME, "list of records", please=_PLEASE, rows=_records, said=_heard)
+
+
+def _records(content: Any) -> Any:
+    return content.get("items") if isinstance(content, dict) else content  # the API gives them below a name
 
 
 def _heard(records: Sequence[Mapping[str, Any]]) -> Iterator[Heard]:

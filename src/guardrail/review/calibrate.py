@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from guardrail import clock
 from guardrail.errors import ConfigError
-from guardrail.interval import UNBOUND
 from guardrail.review.given import labelled
 from guardrail.review.worth import scored
-from guardrail.threshold import NoThreshold, Point, Threshold
+from guardrail.thresholds.interval import UNBOUND
+from guardrail.thresholds.threshold import NoThreshold, Point, Threshold
 
 _GRID: Final = 200  # thresholds that are looked at: quantiles of the confidence, without regard to the labels
 _START: Final = 2.0  # times the fewest cases that could certify anything: where the sequence begins
@@ -131,7 +132,7 @@ def _result(  # noqa: PLR0917 - what stands in a threshold
     groups: dict[str, Threshold | NoThreshold],
 ) -> Threshold | NoThreshold:  # fmt: skip
     if found.at_least is None:
-        return _none(found, max_error, delta, groups)
+        return replace(_none(found, max_error, delta, groups), groups=groups)
     accepted = sum(each >= found.at_least for each in found.sure)
     return Threshold(
         found.at_least, max_error=max_error, delta=delta, coverage=accepted / found.labels,

@@ -16,7 +16,7 @@ from guardrail import clock
 from guardrail.errors import ConfigError
 from guardrail.review.calibrate import calibrate, interval
 from guardrail.review.evidence import Checked, Evidence, evenly, gather
-from guardrail.threshold import NoThreshold, Point, Threshold
+from guardrail.thresholds.threshold import NoThreshold, Point, Threshold
 
 _DAY: Final = 86_400.0
 _SHORTEST: Final = 3_600.0  # seconds of records from which on they say how many come in a day

@@ -1,13 +1,14 @@
-"""What a notebook shows of a calibration: the facts and the risk-coverage curve, self-contained and without scripts."""
+"""What a notebook shows of figures: a calibration with its risk-coverage curve, and tables; self-contained and without scripts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from guardrail import notebook
 from guardrail.review.curves import svg
-from guardrail.threshold import NoThreshold, Scores, Threshold
+from guardrail.thresholds.threshold import NoThreshold, Scores, Threshold
 
 
 def threshold_card(found: Threshold | NoThreshold, *, title: str = "threshold", more: Sequence[tuple[str, Any]] = ()) -> str:
@@ -30,6 +31,28 @@ def threshold_card(found: Threshold | NoThreshold, *, title: str = "threshold", 
     return notebook.card(title, badge, rows, f"<div style='margin-top:8px'>{picture}</div>")
 
 
+def figures_card(title: str, badge: str, heads: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> str:
+    """Return a table of figures as a card; all of it is escaped here.
+
+    Args:
+        title: What it is about.
+        badge: One word or two beside it.
+        heads: Names of the columns.
+        rows: The lines.
+        notes: What a reader should know.
+    """
+    from guardrail.review.case_card import harmless  # noqa: PLC0415 - it reads the store, and thresholds need none
+
+    cell = "text-align:left;padding:1px 14px 1px 0;vertical-align:top;border:0;background:none"
+    head = "".join(f"<th style='{cell};opacity:.65;font-weight:normal'>{escape(harmless(each))}</th>" for each in heads)
+    cells = ["".join(f"<td style='{cell}'>{escape(harmless(each))}</td>" for each in row) for row in rows]
+    lines = "".join(f"<tr>{each}</tr>" for each in cells)
+    table = (
+        f"<table style='border:0;border-collapse:collapse'><tr>{head}</tr>{lines}</table>" if rows else "<div>Nothing yet.</div>"
+    )
+    return notebook.card(title, badge, [("note", harmless(note)) for note in notes], table)
+
+
 def facts(found: Threshold | NoThreshold) -> list[tuple[str, Any]]:
     """Return what there is to say of a calibration: pairs of name and words."""
     if isinstance(found, NoThreshold):
@@ -46,13 +69,9 @@ def facts(found: Threshold | NoThreshold) -> list[tuple[str, Any]]:
             ("version", found.version),
             ("until", "" if found.expires is None else f"{found.expires:%Y-%m-%d %H:%M} UTC"),
         ]
-        for name, each in found.groups.items():
-            rows.append(
-                (
-                    f"group {name}",
-                    f"{each.at_least:.4g}, coverage {each.coverage:.1%}" if isinstance(each, Threshold) else each.reason,
-                )
-            )
+    for name, each in found.groups.items():
+        words = f"{each.at_least:.4g}, coverage {each.coverage:.1%}" if isinstance(each, Threshold) else each.reason
+        rows.append((f"group {name}", words))
     return rows + worth(found.scores)
 
 

@@ -39,7 +39,7 @@ def case_card(case: Details, *, code: bool = False) -> str:
         ("why", ", ".join((ticket.reason, *case.reasons))),
         ("confidence", _confidence(case)),
         ("due", None if ticket.due is None else f"{ticket.due:%Y-%m-%d %H:%M} UTC, then {case.on_expiry}"),
-        ("people", f"{case.voted} of {case.reviewers} have answered" if case.reviewers > 1 else None),
+        ("people", case.people),
         ("role", case.role),
         ("ticket", ticket.id),
     ]

@@ -10,19 +10,21 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import JSON, Connection, RowMapping, Select, bindparam, cast, column, func, or_, select, update
+from sqlalchemy import JSON, Connection, String, bindparam, cast, column, func, literal_column, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from guardrail.errors import AccessDenied
 from guardrail.review import people, rows
 from guardrail.review.case import Actor, Row, StaleClaim, TicketHeld, from_text, to_text
 from guardrail.review.people import Reviewer
+from guardrail.store.prepared import Prepared
 from guardrail.store.states import OPEN_STATES
 from guardrail.store.tables import claim, is_open, ticket
 
 _OVER: Final = ("voted", "declined")  # a part that the same person does not take up again
-_mine = select(claim).where(claim.c.ticket_id == bindparam("of"), claim.c.reviewer == bindparam("me"))
-_of_token = select(claim).where(claim.c.token == bindparam("token"))
+_is_over = text("guardrail_claim.state IN ('voted', 'declined')")
+_mine = Prepared(select(claim).where(claim.c.ticket_id == bindparam("of"), claim.c.reviewer == bindparam("me")))
+_of_token = Prepared(select(claim).where(claim.c.token == bindparam("token")))
 _standing = select(claim.c.reviewer, claim.c.lease_until, claim.c.slot).where(
     claim.c.ticket_id == bindparam("of"), claim.c.state == "held", claim.c.slot.is_not(None)
 )
@@ -30,7 +32,7 @@ _vote_slots = select(claim.c.slot).where(claim.c.ticket_id == bindparam("of"), c
 _lost = update(claim).where(
     claim.c.ticket_id == bindparam("of"), claim.c.state == "held", claim.c.lease_until <= bindparam("now")
 )
-_take = update(ticket).where(ticket.c.id == bindparam("of")).returning(ticket)
+_take = Prepared(update(ticket).where(ticket.c.id == bindparam("of")).returning(ticket))
 
 
 def new_token() -> str:
@@ -38,7 +40,7 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
-def next_for(connection: Connection, me: Actor, queue: str | None, now: float, *, patient: bool = False) -> RowMapping | None:
+def next_for(connection: Connection, me: Actor, queue: str | None, now: float, *, patient: bool = False) -> Row | None:
     """Return the most urgent ticket that a person may claim now, locked; None where there is none.
 
     None is not yet "nothing to do": another transaction may just hold the only one that is left.
@@ -52,35 +54,38 @@ def next_for(connection: Connection, me: Actor, queue: str | None, now: float, *
     """
     who = people.of(connection, me.id)
     wanted: dict[str, Any] = {
-        "now": now, "me": me.id, "asked": f'{{"id":{to_text(me.id)},', "roles": [*who.roles] or [""],
+        "now": now, "me": me.id, "asked": f'{{"id":{to_text(me.id)},', "roles": to_text([*who.roles]),
     }  # fmt: skip
     if who.skills is not None:
-        wanted["skills"] = [*who.skills] or [""]
+        wanted["skills"] = to_text([*who.skills])
     if queue is not None:
         wanted["queue"] = queue
     query = _next(connection.dialect.name, one_queue=queue is not None, skilled=who.skills is not None, patient=patient)
-    return connection.execute(query, wanted).mappings().first()
+    return query.first(connection, wanted)
 
 
 @cache
-def _next(dialect: str, *, one_queue: bool, skilled: bool, patient: bool) -> Select[Any]:
+def _next(dialect: str, *, one_queue: bool, skilled: bool, patient: bool) -> Prepared:
     """Return the query for the next ticket; built once, since building it costs more than running it."""
-    skills: Any
-    if dialect == "sqlite":
-        skills = func.json_each(ticket.c.skills).table_valued(column("value"))
-    else:
-        skills = func.json_array_elements_text(cast(ticket.c.skills, JSON)).table_valued(column("value"))
-    lacking = select(skills.c.value).where(skills.c.value.not_in(bindparam("skills", expanding=True))).exists()
+
+    def items(words: Any) -> Any:
+        """Return the words of a JSON list as a table of their own."""
+        if dialect == "sqlite":
+            return func.json_each(words).table_valued(column("value"))
+        return func.json_array_elements_text(cast(words, JSON)).table_valued(column("value"))
+
+    skills, own, roles = items(ticket.c.skills), items(bindparam("skills", type_=String)), items(bindparam("roles", type_=String))
+    lacking = select(skills.c.value).where(skills.c.value.not_in(select(own.c.value))).exists()
     over = select(claim.c.ticket_id).where(
         claim.c.ticket_id == ticket.c.id,
         claim.c.reviewer == bindparam("me"),
-        or_(claim.c.state.in_(_OVER), (claim.c.state == "held") & (claim.c.lease_until > bindparam("now"))),
+        or_(_is_over, (claim.c.state == "held") & (claim.c.lease_until > bindparam("now"))),
     )
     query = select(ticket).where(
         is_open,
         ticket.c.free_at <= bindparam("now"),
         or_(ticket.c.due.is_(None), ticket.c.on_expiry == "hold", ticket.c.due > bindparam("now")),
-        or_(ticket.c.role.is_(None), ticket.c.role.in_(bindparam("roles", expanding=True))),
+        or_(ticket.c.role.is_(None), ticket.c.role.in_(select(roles.c.value))),
         or_(ticket.c.actor.is_(None), ~ticket.c.actor.startswith(bindparam("asked"))),  # nobody reviews what they asked for
         ~over.exists(),
     )
@@ -88,7 +93,8 @@ def _next(dialect: str, *, one_queue: bool, skilled: bool, patient: bool) -> Sel
         query = query.where(or_(ticket.c.skills == "[]", ~lacking))
     if one_queue:
         query = query.where(ticket.c.queue == bindparam("queue"))
-    return query.order_by(ticket.c.priority.desc(), ticket.c.id).limit(1).with_for_update(skip_locked=not patient, of=ticket)
+    query = query.order_by(ticket.c.priority.desc(), ticket.c.id).limit(1)
+    return Prepared(query.with_for_update(skip_locked=not patient, of=ticket))
 
 
 def check(connection: Connection, row: Row, me: Actor, now: float, *, over_another: bool = False) -> None:
@@ -142,7 +148,7 @@ def take(
     blind: bool = False,
     again: bool = True,
     over_another: bool = False,
-) -> RowMapping:
+) -> Row:
     """Give a person a part in a ticket, for as long as the lease; the ticket is locked, and the person may have it.
 
     Args:
@@ -179,36 +185,42 @@ def take(
         "ticket_id": row["id"], "reviewer": me.id, "known_by": me.known_by, "slot": free[0], "token": token, "claimed": now,
         "lease_until": until, "state": "held", "blind": blind,
     }  # fmt: skip
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(claim)
-    anew = {name: insert.excluded[name] for name in part if name not in ("ticket_id", "reviewer")}
-    over = claim.c.state.in_(("released", "held")) if again else (claim.c.state == "released") | (claim.c.lease_until <= now)
-    given = insert.on_conflict_do_update(
-        index_elements=["ticket_id", "reviewer"], set_=anew, where=over & claim.c.state.not_in(_OVER)
-    )
-    if connection.execute(given.returning(claim.c.token), part).first() is None:
+    if _given(connection.dialect.name, again).first(connection, part) is None:
         raise _held(row, f"{me.id} has a part in ticket {row['id']} already", "another person must take it")
     ends = [until, *(ends for _, ends in taken.values())]
     return _settle(connection, row, 0.0 if len(free) > 1 else min(ends), row["state"])
 
 
-def _settle(connection: Connection, row: Row, free_at: float, state: str) -> RowMapping:
+@cache
+def _given(dialect: str, again: bool) -> Prepared:  # noqa: FBT001 - a key of the cache
+    """Return the statement that gives a person a part in a ticket, anew where they had one that is over."""
+    insert: Any = (sqlite if dialect == "sqlite" else postgresql).insert(claim)
+    anew = {name: insert.excluded[name] for name in ("known_by", "slot", "token", "claimed", "lease_until", "state", "blind")}
+    free = claim.c.state.in_((literal_column("'released'"), literal_column("'held'")))
+    if not again:
+        free = (claim.c.state == "released") | ((claim.c.state == "held") & (claim.c.lease_until <= insert.excluded.claimed))
+    given = insert.on_conflict_do_update(index_elements=["ticket_id", "reviewer"], set_=anew, where=free)
+    return Prepared(given.returning(claim.c.token))
+
+
+def _settle(connection: Connection, row: Row, free_at: float, state: str) -> Row:
     """Write since when a ticket can be claimed; it is "claimed" while all its places are taken."""
     if state != "adjudicate":
         state = "claimed" if free_at else "pending"
-    return connection.execute(_take.values(free_at=free_at, state=state), {"of": row["id"]}).mappings().one()
+    return _take.first(connection, {"of": row["id"], "free_at": free_at, "state": state}) or row
 
 
-def part_of(connection: Connection, ticket_id: str, me: Actor) -> RowMapping | None:
+def part_of(connection: Connection, ticket_id: str, me: Actor) -> Row | None:
     """Return a person's part in a ticket, None where they have none."""
-    return connection.execute(_mine, {"of": ticket_id, "me": me.id}).mappings().first()
+    return _mine.first(connection, {"of": ticket_id, "me": me.id})
 
 
-def of_token(connection: Connection, token: str) -> RowMapping | None:
+def of_token(connection: Connection, token: str) -> Row | None:
     """Return the claim with a token, None where there is none any more."""
-    return connection.execute(_of_token, {"token": token}).mappings().first()
+    return _of_token.first(connection, {"token": token})
 
 
-def live(connection: Connection, token: str, now: float) -> tuple[RowMapping, RowMapping]:
+def live(connection: Connection, token: str, now: float) -> tuple[Row, Row]:
     """Return a claim that still holds, and its ticket, locked.
 
     Raises:
@@ -248,7 +260,7 @@ def extend(connection: Connection, token: str, now: float, until: float) -> None
         _settle(connection, row, min([until, *(ends for name, ends, _ in standing if name != part["reviewer"])]), row["state"])
 
 
-def leave(connection: Connection, token: str, now: float, state: str) -> tuple[RowMapping, RowMapping]:
+def leave(connection: Connection, token: str, now: float, state: str) -> tuple[Row, Row]:
     """Give a ticket back: "released", or "declined" by somebody who shall not be handed it again.
 
     Returns:

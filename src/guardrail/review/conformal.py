@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from guardrail import clock
 from guardrail.errors import ConfigError
-from guardrail.interval import UNBOUND, Interval, Intervals, Kind
 from guardrail.review.given import listed
+from guardrail.thresholds.interval import UNBOUND, Interval, Intervals, Kind
 
 __all__ = ["Interval", "Intervals", "intervals"]
 _PAIR: Final = 2

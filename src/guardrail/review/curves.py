@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from guardrail.threshold import Point
+    from guardrail.thresholds.threshold import Point
 
 _WIDTH: Final = 640
 _HEIGHT: Final = 340

@@ -193,7 +193,8 @@ def decide(
 ) -> Ticket:
     """Answer a case. Where one person is asked, that is the decision: whoever waits for it, in any process, gets it.
 
-    Where several are asked, the case is decided when all of them say the same; else one more person decides it.
+    Where several are asked, the case is decided as soon as enough of them have said the same (all of them, or `Review(agree=)`), and goes
+    to one more person as soon as that cannot happen any more.
 
     Args:
         ticket_id: The whole id.

@@ -89,7 +89,7 @@ class Part:
             state="released" if over else row["state"],
             claimed=moment(row["claimed"]),
             lease_until=moment(row["lease_until"]),
-            blind=row["blind"],
+            blind=bool(row["blind"]),  # SQLite has no truth values
             voted=None if row["voted"] is None else moment(row["voted"]),
             **said,
         )
@@ -116,7 +116,7 @@ class Details:
         triggers: The conditions that fired, each with its version.
         inclusion: The probability that the case would be here.
         answers: The JSON schema that an answer must fit, None for any.
-        reviewers: How many people must answer; voted: how many have.
+        reviewers: How many people must answer; voted: how many have; agree: how many must give the same answer, None for all.
         level: The level of escalation, from 0; role: who may decide at it, None for everybody.
         delivery: Of the answer to `callback`, or of a new case that is pushed there: "none", "queued", "retrying", "delivered" or "dead".
         owner: The team in charge.
@@ -145,6 +145,7 @@ class Details:
     answers: Mapping[str, Any] | None = field(repr=False)
     reviewers: int
     voted: int
+    agree: int | None
     level: int
     role: str | None
     delivery: str
@@ -178,6 +179,7 @@ class Details:
             answers=from_text(row["answers"]),
             reviewers=row["reviewers"],
             voted=row["voted"],
+            agree=row["agree"],
             level=row["level"],
             role=row["role"],
             delivery="delivered" if row["kind"] == "gold" and closed and row["callback"] else row["delivery"],  # as others say
@@ -206,6 +208,14 @@ class Details:
         from guardrail.review.case_card import bundle  # noqa: PLC0415 - only a notebook shows it
 
         return bundle(self)
+
+    @property
+    def people(self) -> str | None:
+        """How many people have answered, and how many equal answers it takes; None where one person decides."""
+        if self.reviewers == 1:
+            return None
+        equal = "" if self.agree is None or self.state == "adjudicate" else f"; {self.agree} equal answers decide"
+        return f"{self.voted} of {self.reviewers} have answered{equal}"
 
     @property
     def ending(self) -> Step | None:

@@ -222,7 +222,8 @@ def _value(row: Row, form: Form, answer: Any) -> Any:
 
 
 def _misfit(row: Row, text: str) -> InvalidInput:
-    return InvalidInput(text, guard=row["guard"], policy="review", decision_id=row["decision_id"])
+    hint = f"`guardrail review show {row['id']}` says which answers the case allows"
+    return InvalidInput(text, guard=row["guard"], policy="review", decision_id=row["decision_id"], hint=hint)
 
 
 def _choices(row: Row) -> Sequence[Any] | None:

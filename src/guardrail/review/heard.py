@@ -1,9 +1,13 @@
-"""What one person said of one case, as a file of another tool has it."""
+"""What one person said of one case, as a file of another tool has it, and how such a file is read."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
 
+import orjson
+
+from guardrail.errors import ConfigError
 from guardrail.review.forms import Written
 
 
@@ -23,3 +27,32 @@ class Heard(NamedTuple):
     state: Literal["submitted", "skipped", "draft", "unclear"]
     written: Written
     blind: bool
+
+
+def read(
+    text: bytes, tool: str, what: str, *, please: str, rows: Callable[[Any], Any], said: Callable[[Any], Iterable[Heard]]
+) -> list[Heard]:
+    """Return what people said in a file of another tool.
+
+    Args:
+        text: The file's content.
+        tool: The tool's name, and
+        what: what the file should be, for errors.
+        please: What to do instead.
+        rows: Gives the list of objects in the file's JSON, or None where it holds none.
+        said: Reads them.
+
+    Raises:
+        ConfigError: It is not what it should be.
+    """
+    try:
+        content = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ConfigError(f"this is no JSON of {tool}", hint=please) from None
+    found = rows(content)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ConfigError(f"this is no {what} of {tool}", hint=please)
+    try:
+        return list(said(found))
+    except (AttributeError, TypeError, ValueError):  # somewhere in it stands something of another type
+        raise ConfigError(f"this is no {what} of {tool}: something in it is of another form", hint=please) from None

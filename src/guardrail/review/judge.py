@@ -44,13 +44,29 @@ def judged(case: Details, value: Any, verdict: Verdict | None) -> tuple[Verdict,
     text = to_text(value)
     if case.choices is not None and text not in [to_text(choice) for choice in case.choices]:
         raise _invalid(case, "value is none of the choices", _allowed(case))
-    if verdict == "accept" and text != own:
+    # Who gives the model's answer without how sure it was agrees with it.
+    same = own is not None and text in (own, to_text(said_by(case.ticket.provisional, pairs=case.choices is not None)))
+    if verdict == "accept" and not same:
         raise _invalid(case, "value is not the model's answer", 'leave the value out, or write verdict="change"')
-    if text == own:
+    if same:
         return "accept", text
     if case.answers is not None:
         _fits(case, case.answers, orjson.loads(text))
     return "change", text
+
+
+def said_by(own: Any, *, pairs: bool = False) -> Any:
+    """Return what a model's own answer says without how sure it is: the value of a `Prediction`, else the answer itself.
+
+    Args:
+        own: The answer, as JSON knows it.
+        pairs: Whether two entries, the second a share, are an answer and how sure it is.
+    """
+    if isinstance(own, Mapping) and set(own) == {"value", "confidence", "reasons"}:
+        return own["value"]
+    if pairs and isinstance(own, list) and len(own) == 2 and isinstance(own[1], float) and not isinstance(own[0], float):  # noqa: PLR2004 - a pair
+        return own[0]
+    return own
 
 
 def _fits(case: Details, schema: Mapping[str, Any], value: Any) -> None:

@@ -12,6 +12,7 @@ from xml.sax.saxutils import quoteattr
 import orjson
 
 from guardrail.errors import ConfigError
+from guardrail.review import heard as heard_in
 from guardrail.review import reasons
 from guardrail.review.forms import ANSWER, NOTE, REASON, VERDICT, Form, Task, Written
 from guardrail.review.heard import Heard
@@ -93,17 +94,12 @@ def heard(text: bytes) -> Iterator[Heard]:
     Raises:
         ConfigError: It is none.
     """
-    try:
-        tasks = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise ConfigError(f"this is no JSON of {NAME}", hint=_PLEASE) from None
-    if not isinstance(tasks, list) or not all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks):
-        raise ConfigError(f"this is no export of {NAME}", hint=_PLEASE)
-    try:
-        found = list(_heard(tasks))
-    except (AttributeError, TypeError, ValueError):  # somewhere in it stands something of another type
-        raise ConfigError(f"this is no export of {NAME}: its annotations are of another form", hint=_PLEASE) from None
-    yield from found
+    yield from heard_in.read(text, NAME, "export", please=_PLEASE, rows=_tasks, said=_heard)
+
+
+def _tasks(content: Any) -> Any:
+    whole = isinstance(content, list) and all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in content)
+    return content if whole else None
 
 
 def _heard(tasks: Sequence[Mapping[str, Any]]) -> Iterator[Heard]:

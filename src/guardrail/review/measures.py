@@ -10,6 +10,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, select
@@ -17,11 +18,14 @@ from sqlalchemy import Connection, select
 from guardrail.review import agreement, upkeep
 from guardrail.review.calibrate import interval
 from guardrail.review.case import Row, from_text, plain
+from guardrail.review.judge import said_by
 from guardrail.store import engine
 from guardrail.store.tables import claim, ticket
 
 FAST: Final = 2.0  # seconds of work below which nobody has read a case
 _NORMAL: Final = 1.96
+_SHARES: Final = ("accepted", "accepted_blind", "gold", "wrong", "fast", "unsure", "percent")
+_ASKED: Final = ("case", "audit")  # whose provisional answer is the model's own
 
 
 class Rate(NamedTuple):
@@ -41,6 +45,23 @@ class Rate(NamedTuple):
     cases: int
 
 
+class Quality(dict[str, Any]):
+    """What `quality` returns: a mapping that a notebook shows as tables."""
+
+    def _repr_html_(self) -> str:
+        from guardrail.review.cards import figures_card  # noqa: PLC0415 - for notebooks
+
+        lines = []
+        for name, each in (*self.items(), *self["agreement"].items()):
+            if isinstance(each, dict) and each.get("value") is not None:
+                spelled = (f"{each[part]:.1%}" if name in _SHARES else f"{each[part]:.2f}" for part in ("value", "low", "high"))
+                value, low, high = spelled
+                lines.append((name.replace("_", " "), value, f"{low} to {high}", f"{each['cases']:,}"))
+        counts = [("answers", f"{self['decided']:,}", "", "")]
+        counts += [(f"{what}: {name}", f"{many:,}", "", "") for what in ("reasons", "load") for name, many in self[what].items()]
+        return figures_card("how well it goes", "quality", ("what", "value", "95 %", "cases"), [*lines, *counts])
+
+
 def quality(queue: str | None = None, guard: str | None = None, since: float | None = None) -> Mapping[str, Any]:
     """Return how well people and model have done.
 
@@ -54,15 +75,18 @@ def quality(queue: str | None = None, guard: str | None = None, since: float | N
         `accepted_blind` where it was hidden; `reasons` for changes, with counts; `agreement` of people who answered the same cases
         (percent, kappa, ac1, alpha); `gold`, the rate of known answers that people found; `wrong`, the share of checked sure answers
         that people changed or rejected, weighed by the probability of the check; `fast`, the rate of answers within two
-        seconds of work; `load`, answers by reviewer; `unsure`, the rate of votes that left a case to others.
+        seconds of work; `pace`, what took far less or far more time than others, as `guardrail.review.pace` tells; `load`, answers by
+        reviewer; `unsure`, the rate of votes that left a case to others.
 
     Raises:
         StoreError: The store cannot be read.
     """
     upkeep.catch_up_if_possible()
-    votes = engine.read(lambda connection: _votes(connection, queue, guard, since)) if engine.exists() else []
+    from guardrail.review.outliers import paces  # noqa: PLC0415 - it takes its rates from here
+
+    votes = engine.read(lambda connection: votes_of(connection, queue, guard, since)) if engine.exists() else []
     real = [vote for vote in votes if vote["kind"] != "gold"]
-    judged = [vote for vote in real if vote["verdict"] != "unsure" and vote["provisional"] is not None]
+    judged = [vote for vote in real if vote["kind"] in _ASKED and vote["verdict"] != "unsure" and vote["provisional"] is not None]
     worked = [vote["voted"] - vote["claimed"] for vote in votes if vote["voted"] > vote["claimed"]]
     found = {
         "decided": len(votes),
@@ -73,10 +97,11 @@ def quality(queue: str | None = None, guard: str | None = None, since: float | N
         "gold": _rate([_right(vote) for vote in votes if vote["kind"] == "gold"])._asdict(),
         "wrong": _wrong([vote for vote in judged if vote["kind"] == "audit"]),
         "fast": _rate([seconds < FAST for seconds in worked])._asdict(),
+        "pace": paces(votes).to_dict(),
         "load": dict(Counter(vote["reviewer"] for vote in votes).most_common()),
         "unsure": _rate([vote["verdict"] == "unsure" for vote in real])._asdict(),
     }
-    return {name: _without_nan(each) for name, each in found.items()}
+    return Quality({name: _without_nan(each) for name, each in found.items()})
 
 
 def _without_nan(value: Any) -> Any:
@@ -86,8 +111,9 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _votes(connection: Connection, queue: str | None, guard: str | None, since: float | None) -> Sequence[Row]:
-    of_ticket = [ticket.c[name] for name in ("kind", "provisional", "expected", "inclusion")]
+def votes_of(connection: Connection, queue: str | None, guard: str | None, since: float | None) -> Sequence[Row]:
+    """Return the votes that were cast, the oldest first, with what is known of their tickets."""
+    of_ticket = [ticket.c[name] for name in ("kind", "queue", "guard", "provisional", "expected", "inclusion")]
     of_claim = [claim.c[name] for name in ("ticket_id", "reviewer", "verdict", "value", "reason", "blind", "claimed", "voted")]
     query = select(*of_claim, *of_ticket).join(ticket, ticket.c.id == claim.c.ticket_id).where(claim.c.state == "voted")
     for column, text in ((ticket.c.queue, queue), (ticket.c.guard, guard)):
@@ -99,15 +125,20 @@ def _votes(connection: Connection, queue: str | None, guard: str | None, since: 
 
 
 def _rate(hits: Sequence[bool]) -> Rate:
-    found, cases = sum(hits), len(hits)
+    return rate(sum(hits), len(hits))
+
+
+@lru_cache(maxsize=4096)
+def rate(hits: int, cases: int) -> Rate:
+    """Return a share with its exact 95 % interval."""
     if not cases:
         return Rate(math.nan, math.nan, math.nan, 0, 0)
-    low, high = interval(found, cases)
-    return Rate(found / cases, low, high, found, cases)
+    low, high = interval(hits, cases)
+    return Rate(hits / cases, low, high, hits, cases)
 
 
 def _right(vote: Row) -> bool:
-    return vote["value"] is not None and bool(from_text(vote["value"]) == from_text(vote["expected"]))
+    return vote["value"] is not None and bool(said_by(from_text(vote["value"])) == said_by(from_text(vote["expected"])))
 
 
 def _agreement(votes: Sequence[Row]) -> agreement.Agreements:
@@ -115,7 +146,8 @@ def _agreement(votes: Sequence[Row]) -> agreement.Agreements:
     cases: dict[str, list[str]] = {}
     for vote in votes:
         if vote["verdict"] != "unsure":
-            cases.setdefault(vote["ticket_id"], []).append("reject" if vote["verdict"] == "reject" else f"={vote['value']}")
+            value = vote["provisional"] if vote["verdict"] == "accept" else vote["value"]  # the model's, in whatever form
+            cases.setdefault(vote["ticket_id"], []).append("reject" if vote["verdict"] == "reject" else f"={value}")
     return agreement.agreements(list(cases.values()))
 
 

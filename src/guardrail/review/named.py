@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail import clock
 from guardrail.call import MISSING
-from guardrail.review import deciding, desk, figures, handing_out, planting
+from guardrail.review import deciding, desk, figures, handing_out, outliers, planting, slices, upkeep
 from guardrail.review.case import Actor, Verdict
 from guardrail.review.deciding import Claim
 from guardrail.review.desk import Wanted
@@ -97,6 +97,18 @@ class Queue:
     def stats(self) -> Mapping[str, Any]:
         """Return how this queue stands; see `guardrail.review.stats`."""
         return figures.stats(self.name)
+
+    def tick(self) -> upkeep.Ticked:
+        """Do what time has left to do, for this queue and all others; see `guardrail.review.tick`."""
+        return upkeep.tick()
+
+    def overridden(self, *, by: str | None = None, since: clock.Duration = "30d") -> slices.Overridden:
+        """Return why people decided otherwise, by slices of a field; see `guardrail.review.overridden`."""
+        return slices.overridden(self.name, by=by, since=since)
+
+    def pace(self) -> outliers.Paces:
+        """Return which decisions took far less or far more time than others; see `guardrail.review.pace`."""
+        return outliers.pace(self.name)
 
     def work(self, *, actor: Actor | str | None = None, blind: bool = False) -> Panel:
         """Work on the cases of this queue in a notebook: one after the other, by buttons.

@@ -48,7 +48,7 @@ def override(
         ticket = deciding.decide(old.ticket["id"], value, verdict=None, reason=why, note=note, actor=who)
         return _decision(old, ticket, value, who, final=ticket.state == "decided")
     second = old.tags.get(RISK) in settings.current().second_approval
-    row = _case(old, value, who, note, second=second).row()
+    row = _case(old, value, _Said(who, why, note), second=second).row()
     text = None if note is None else plain(note)
     told, stored = engine.result(
         engine.write(lambda connection: _put(connection, row, old, _Said(who, why, text), second=second))
@@ -59,9 +59,9 @@ def override(
     return _decision(old, Ticket.of_row(stored), value, who, final=not second)
 
 
-def _case(old: Decided, value: Any, who: Actor, note: str | None, *, second: bool) -> Case:
+def _case(old: Decided, value: Any, said: _Said, *, second: bool) -> Case:
     """Return the case of an override: what was decided, and what shall be decided in its place."""
-    before = old.ticket
+    before, (who, why, note) = old.ticket, said
     arguments, personal = ({}, False) if before is None else again(before)
     shown: dict[str, Any] = {"decided": old.output, "override": value, "by": who.id}
     if note is not None:
@@ -76,6 +76,7 @@ def _case(old: Decided, value: Any, who: Actor, note: str | None, *, second: boo
         business_id=old.business_id,
         parent=old.id,
         reason="override",
+        reasons=() if why is None else (why,),
         triggers=({"name": "override", "version": "1"},),
         arguments=arguments,
         shown=shown if second and not personal else None,

@@ -16,11 +16,12 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from guardrail.errors import ConfigError
 from guardrail.review.case import from_text, plain, says_something, to_text
 from guardrail.store import engine
+from guardrail.store.prepared import Prepared
 from guardrail.store.tables import reviewer
 
 SENIOR: Final = "senior"  # who decides where reviewers differ, if anybody has this role
 _WORD: Final = re.compile(r"[\w.-]{1,64}")
-_of_name = select(reviewer).where(reviewer.c.name == bindparam("name"))
+_of_name = Prepared(select(reviewer).where(reviewer.c.name == bindparam("name")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def remove(name: str) -> bool:
 
 def of(connection: Connection, name: str) -> Reviewer:
     """Return what a person may and knows, within a transaction."""
-    row = connection.execute(_of_name, {"name": plain(name)}).mappings().first()
+    row = _of_name.first(connection, {"name": plain(name)})
     if row is None:
         return Reviewer(name)
     return Reviewer(name, tuple(from_text(row["roles"])), tuple(from_text(row["skills"])))

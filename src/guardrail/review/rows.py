@@ -17,12 +17,12 @@ from guardrail.store.tables import claim, is_closed, is_open, label, step, ticke
 
 # The statements that calls wait for are built once: building them costs more than running them.
 _insert = Prepared(plain_insert(ticket))
-_insert_step = plain_insert(step)
-_insert_label = plain_insert(label)
+_insert_step = Prepared(plain_insert(step))
+_insert_label = Prepared(plain_insert(label))
 _open_of_key = Prepared(select(ticket).where(ticket.c.key == bindparam("key"), is_open))
 _audit_of_key = select(ticket).where(ticket.c.key == bindparam("key"), ticket.c.kind == "audit").order_by(ticket.c.id).limit(1)
 _of_id = select(ticket).where(ticket.c.id == bindparam("id"))
-_locked = _of_id.with_for_update()
+_locked = Prepared(_of_id.with_for_update())
 _of_twin = select(ticket).join(twin).where(twin.c.id == bindparam("id"))
 _ending = (
     select(func.max(step.c.seq))
@@ -45,7 +45,9 @@ _answered = (
     .limit(1)
 )
 _answered_by = _answered.where(ticket.c.version == bindparam("version"))
-_end = update(ticket).where(ticket.c.id == bindparam("of"), is_open).returning(ticket)
+_end = Prepared(update(ticket).where(ticket.c.id == bindparam("of"), is_open).returning(ticket))
+_history = Prepared(select(step).where(step.c.ticket_id == bindparam("of")).order_by(step.c.seq))
+_parts = Prepared(select(claim).where(claim.c.ticket_id == bindparam("of")).order_by(claim.c.claimed, claim.c.reviewer))
 _LABELS = {"case": "review"}  # what the source of a label is called, where it is not the kind of the ticket
 
 
@@ -100,18 +102,18 @@ def get(connection: Connection, ticket_id: str) -> RowMapping | None:
     return found or connection.execute(_of_twin, wanted).mappings().first()
 
 
-def locked(connection: Connection, ticket_id: str) -> RowMapping:
+def locked(connection: Connection, ticket_id: str) -> Row:
     """Return a ticket's row, or that of its twin, which nobody else changes until this transaction ends.
 
     Raises:
         TicketNotFound: There is none.
     """
-    found = connection.execute(_locked, {"id": plain(ticket_id)}).mappings().first()
+    found = _locked.first(connection, {"id": plain(ticket_id)})
     if found is None:
         other = connection.execute(_of_twin, {"id": plain(ticket_id)}).mappings().first()
-        if other is None:
-            raise missing(ticket_id)
-        found = connection.execute(_locked, {"id": other["id"]}).mappings().one()
+        found = None if other is None else _locked.first(connection, {"id": other["id"]})
+    if found is None:
+        raise missing(ticket_id)
     return found
 
 
@@ -197,7 +199,7 @@ def end(
     actor: Actor | None = None,
     voted: int | None = None,
     **facts: str | None,
-) -> RowMapping | None:
+) -> Row | None:
     """End an open ticket; return it as it is now, None where it was ended before. What was said goes into the step.
 
     Args:
@@ -210,7 +212,7 @@ def end(
         facts: Of the step: verdict, value, reason, note.
     """
     changed = {"state": state, "act_at": None, "voted": row["voted"] if voted is None else voted, **callbacks.queued(row, now)}
-    ended = connection.execute(_end.values(**changed), {"of": row["id"]}).mappings().first()
+    ended = _end.first(connection, {"of": row["id"], **changed})
     if ended is None:
         return None
     note_step(connection, row["id"], state, state, now, actor=actor, **facts)
@@ -224,7 +226,7 @@ def note_step(
     """Append what happened to a ticket."""
     who = {"actor": None, "known_by": None} if actor is None else {"actor": actor.id, "known_by": actor.known_by}
     texts = {name: facts.get(name) for name in ("verdict", "value", "reason", "note")}
-    connection.execute(_insert_step, {"ticket_id": ticket_id, "at": now, "what": what, "state": state, **who, **texts})
+    _insert_step.run(connection, {"ticket_id": ticket_id, "at": now, "what": what, "state": state, **who, **texts})
 
 
 def put_label(
@@ -233,8 +235,8 @@ def put_label(
     """Keep a person's answer to a ticket as a label. A gold case, whose answer is known, becomes none."""
     if row["kind"] == "gold":
         return
-    connection.execute(
-        _insert_label,
+    _insert_label.run(
+        connection,
         {
             "id": new_id(), "decision_id": row["decision_id"], "guard": row["guard"], "business_id": row["business_id"],
             "ticket_id": row["id"], "actual": value, "value": None, "at": now, "stored": now,
@@ -266,7 +268,7 @@ def kept(row: Row, value: str | None) -> str | None:
 
 def cancel(
     connection: Connection, ticket_id: str, now: float, actor: Actor, reason: str, *, late: bool = False
-) -> tuple[RowMapping, list[tell.Event]]:
+) -> tuple[Row, list[tell.Event]]:
     """Take an open ticket out of the queue; with `late` one that should have expired, too."""
     row = answerable(locked(connection, ticket_id), float("-inf") if late else now)
     ended = end(connection, row, "cancelled", now, actor=actor, note=reason)
@@ -283,16 +285,14 @@ def expire(connection: Connection, row: Row, now: float) -> tell.Event:
     return tell.note(connection, "ticket", row["guard"], told, now)
 
 
-def history(connection: Connection, ticket_id: str) -> list[RowMapping]:
+def history(connection: Connection, ticket_id: str) -> list[dict[str, Any]]:
     """Return what happened to a ticket, in order."""
-    query = select(step).where(step.c.ticket_id == ticket_id).order_by(step.c.seq)
-    return list(connection.execute(query).mappings())
+    return _history.all(connection, {"of": ticket_id})
 
 
-def parts(connection: Connection, ticket_id: str) -> list[RowMapping]:
+def parts(connection: Connection, ticket_id: str) -> list[dict[str, Any]]:
     """Return who had a part in a ticket: claims and votes, in the order they were claimed."""
-    query = select(claim).where(claim.c.ticket_id == ticket_id).order_by(claim.c.claimed, claim.c.reviewer)
-    return list(connection.execute(query).mappings())
+    return _parts.all(connection, {"of": ticket_id})
 
 
 def answer(row: Row) -> Answer:
@@ -316,7 +316,7 @@ def overdue(row: Row, now: float) -> bool:
     return row["due"] is not None and row["due"] <= now and row["on_expiry"] != "hold"
 
 
-def answerable(row: RowMapping, now: float) -> RowMapping:
+def answerable(row: Row, now: float) -> Row:
     """Return the row if a person may still answer it.
 
     Raises:

@@ -116,4 +116,5 @@ def _text(row: Row, written: Written, field: str) -> str | None:
 
 
 def _not(row: Row, text: str) -> InvalidInput:
-    return InvalidInput(text, guard=row["guard"], policy="review", decision_id=row["decision_id"])
+    hint = "mend it in the file, and take the file in again"
+    return InvalidInput(text, guard=row["guard"], policy="review", decision_id=row["decision_id"], hint=hint)

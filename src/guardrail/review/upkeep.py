@@ -87,7 +87,7 @@ def catch_up(within: float = engine.PATIENCE) -> None:
         act(within)
     if unsent is not None:
         sweeper.ensure()
-    if forgotten := tell.tell(left):
+    if forgotten := tell.tell(left, soon=False):
         engine.result(forgotten, within)
 
 

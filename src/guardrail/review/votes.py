@@ -1,20 +1,25 @@
-"""What reviewers' votes make of a ticket: equal ones decide it, unequal ones go to one more person, who decides alone."""
+"""What reviewers' votes make of a ticket: enough equal ones decide it; where there cannot be enough, one more person decides alone."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from guardrail.errors import GuardrailError
+from guardrail.ledger.opening import ERASED, UNREADABLE
 from guardrail.review import claims, people, rows, tell
-from guardrail.review.case import Actor, Row, TicketHeld, for_people
+from guardrail.review.case import Actor, Row, TicketHeld, for_people, to_text
 from guardrail.store import changes
+from guardrail.store.prepared import Prepared
 from guardrail.store.states import OPEN_STATES
 from guardrail.store.tables import claim, ticket
 
 _LEASE: Final = 60.0  # seconds, of a claim that is taken and voted on in one go
-_vote = update(claim).where(claim.c.token == bindparam("held"), claim.c.state == "held", claim.c.lease_until > bindparam("now"))
+_vote = Prepared(
+    update(claim).where(claim.c.token == bindparam("held"), claim.c.state == "held", claim.c.lease_until > bindparam("now"))
+)
 _votes = (
     select(claim.c.reviewer, claim.c.known_by, claim.c.verdict, claim.c.value)
     .where(claim.c.ticket_id == bindparam("of"), claim.c.state == "voted")
@@ -48,14 +53,14 @@ class Voted(NamedTuple):
         problem: Why the vote does not count, None where it does. What was written is kept in any case.
     """
 
-    row: RowMapping
+    row: Row
     events: list[tell.Event]
     problem: GuardrailError | None = None
 
 
 def cast(
     connection: Connection,
-    row: RowMapping,
+    row: Row,
     me: Actor,
     vote: Vote,
     *,
@@ -102,26 +107,27 @@ def cast(
             blind = blind if own is None else own["blind"]
             claims.take(connection, row, me, now, until=now + _LEASE, token=token, blind=blind)
     said = {"verdict": vote.verdict, "value": vote.value, "reason": vote.reason, "note": vote.note, "voted": now}
-    counted = connection.execute(_vote.values(state="voted", **said), {"held": token, "now": now}).rowcount
-    if not counted:
+    if not _vote.run(connection, {"held": token, "now": now, "state": "voted", **said}):
         return _too_late(connection, row, me, vote, claims.stale(row), now=now)
     return _settled(connection, row, me, vote, now)
 
 
-def _settled(connection: Connection, row: RowMapping, me: Actor, vote: Vote, now: float) -> Voted:
+def _settled(connection: Connection, row: Row, me: Actor, vote: Vote, now: float) -> Voted:
     """See what the votes so far come to."""
     voted = row["voted"] + 1
     alone = row["reviewers"] == 1 or row["state"] == "adjudicate"
+    others = row["reviewers"] - voted
     if alone:
-        agreed = vote if vote.verdict != "unsure" else None
-    elif voted < row["reviewers"]:
-        others = row["reviewers"] - voted
+        agreed, open_still = vote if vote.verdict != "unsure" else None, False
+    else:
+        agreed, open_still = _common(connection, row, others)
+    if open_still:
         connection.execute(_count.values(voted=voted, **_places(connection, row, others)), {"of": row["id"]})
         changes.tell(connection)
         return Voted(rows.again(connection, row), [_told(connection, row, me, vote, now, state="pending")])
-    else:
-        agreed = _common(connection, row)
     if agreed is None:
+        if others:  # nobody is at work any more on an answer that would not count
+            claims.give(connection, row, now)
         events = [_told(connection, row, me, vote, now, state="adjudicate"), *_to_another(connection, row, voted, now)]
         return Voted(rows.again(connection, row), events)
     ended = rows.end(connection, row, "decided", now, actor=me, voted=voted, **agreed._asdict())
@@ -138,12 +144,33 @@ def _places(connection: Connection, row: Row, others: int) -> dict[str, Any]:
     return {"free_at": free_at, "state": "claimed" if free_at else "pending"}
 
 
-def _common(connection: Connection, row: Row) -> Vote | None:
-    """Return the vote that all cast, None where they differ or somebody was unsure."""
-    votes = list(connection.execute(_votes, {"of": row["id"]}).mappings())
-    first = votes[0]
-    same = all(each["value"] == first["value"] and each["verdict"] == first["verdict"] for each in votes)
-    return Vote(first["verdict"], first["value"]) if same and first["verdict"] != "unsure" else None
+def _common(connection: Connection, row: Row, others: int) -> tuple[Vote | None, bool]:
+    """Return the vote that enough people cast, None where there is none yet, and whether there still can be one.
+
+    Who is unsure has voted for no answer. Since more than half must agree, two answers cannot both get there.
+
+    Args:
+        connection: Of the store.
+        row: The ticket.
+        others: How many people have not voted yet.
+    """
+    wanted = row["agree"] or row["reviewers"]
+    votes = [each for each in connection.execute(_votes, {"of": row["id"]}).mappings() if each["verdict"] != "unsure"]
+    said = [(each["verdict"], None if each["verdict"] == "accept" else _comparable(each["value"], row["id"])) for each in votes]
+    counts = Counter(said)
+    best, many = counts.most_common(1)[0] if counts else (None, 0)
+    if best is None or many < wanted:
+        return None, many + others >= wanted
+    first = votes[said.index(best)]
+    return Vote(first["verdict"], first["value"]), False
+
+
+def _comparable(value: str | None, ticket_id: str) -> str | None:
+    """Return an answer as text that equals another person's equal one: what is sealed is never sealed alike twice."""
+    if value is None or '"$sealed"' not in value:
+        return value
+    opened = to_text(for_people(value, ticket_id))
+    return value if ERASED in opened or UNREADABLE in opened else opened  # what nobody can read equals nothing
 
 
 def _to_another(connection: Connection, row: Row, voted: int, now: float) -> list[tell.Event]:
@@ -163,7 +190,7 @@ def _told(connection: Connection, row: Row, me: Actor, vote: Vote, now: float, *
     return tell.note(connection, "decision", row["guard"], fields, now)
 
 
-def _too_late(connection: Connection, row: RowMapping, me: Actor, vote: Vote, problem: GuardrailError, *, now: float) -> Voted:
+def _too_late(connection: Connection, row: Row, me: Actor, vote: Vote, problem: GuardrailError, *, now: float) -> Voted:
     """Keep what a person wrote for a ticket that does not take it any more: with the ticket, and as a label."""
     if noted(connection, row, "late", me, **vote._asdict()):
         return Voted(row, [], problem)

@@ -93,8 +93,10 @@ class _Watch:
             for future in self.leave(ticket_id):
                 future.set_result(answer)
         missing = set(ids) - known
-        for ticket_id in missing:
-            if not spool.holds(ticket_id):
+        gone = [ticket_id for ticket_id in missing if not spool.holds(ticket_id)]
+        if gone:  # another process may have moved them into the store between the two looks
+            moved = engine.read(lambda connection: rows.known(connection, gone))
+            for ticket_id in set(gone) - moved:
                 for future in self.leave(ticket_id):
                     future.set_exception(rows.missing(ticket_id))
         return soonest, not missing

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from guardrail.review.given import labelled
-from guardrail.threshold import Scores
+from guardrail.thresholds.threshold import Scores
 
 __all__ = ["Scores", "scored", "scores"]
 _BINS: Final = 15  # as in Guo, Pleiss, Sun, Weinberger 2017, arXiv:1706.04599

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from guardrail.settings.folder import FileSystem, file_system
+from guardrail.settings.in_force import GuardOption, Said, Settings
 from guardrail.settings.reference import Row, reference_markdown, rows
 from guardrail.settings.sinks import Route, Sink
 from guardrail.settings.state import (
-    GuardOption,
-    Said,
-    Settings,
     configure,
     configured,
     current,

@@ -78,6 +78,6 @@ def anchor(name: str, value: object, where: str) -> Anchor:
         raise ConfigError(f"{where}: table is not the name of one", hint="write table=guardrail_anchors or table=audit.anchors")
     every = clock.seconds(options.get("every", EVERY), f"{where}: every")
     if every < _LEAST:
-        raise ConfigError(f"{where}: every must be 1s or more")
+        raise ConfigError(f"{where}: every must be 1s or more", hint="write every=10s")
     kept = {key: word for key, word in options.items() if key in SCHEMES[parts.scheme]}
     return Anchor(name, SecretText(url), parts.scheme, every, kept)

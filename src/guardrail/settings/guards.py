@@ -65,7 +65,7 @@ def _bar(value: object, where: str) -> object:
     spelled = text(value, where) if isinstance(value, str) else ""
     if not spelled.endswith(".json"):
         return _share(value, where)
-    from guardrail.threshold import Threshold  # noqa: PLC0415 - it needs the settings' own errors
+    from guardrail.thresholds.threshold import Threshold  # noqa: PLC0415 - it needs the settings' own errors
 
     try:
         return Threshold.load(Path(spelled).expanduser())
@@ -76,7 +76,7 @@ def _bar(value: object, where: str) -> object:
 def _words(value: object, where: str) -> str:
     spelled = text(value, where)
     if not spelled:
-        raise ConfigError(f"{where} is empty")
+        raise ConfigError(f"{where} is empty", hint="give it a value, or unset it")
     return spelled
 
 

@@ -67,7 +67,10 @@ class Secret:
         if kind == "env":
             value = os.environ.get(target, "")
             if not value:
-                raise ConfigError(f"{self.where} refers to a variable of the environment that is not set")
+                raise ConfigError(
+                    f"{self.where} refers to a variable of the environment that is not set",
+                    hint="set it for this process, or refer to a file: ${file:/run/secrets/name}",
+                )
             return self._cleaned(os.fsencode(value), "variable of the environment")
         if kind == "keyring":
             return self._from_keyring(target)
@@ -86,7 +89,7 @@ class Secret:
             if seen is not None and seen[0] == mark:
                 return seen[1]
             if not stat.S_ISREG(now.st_mode):
-                raise ConfigError(f"{self.where} refers to something that is no regular file")
+                raise ConfigError(f"{self.where} refers to something that is no regular file", hint="name the file itself")
             content = _read(handle)
         except OSError as problem:
             raise self._unreadable(problem) from None
@@ -100,14 +103,19 @@ class Secret:
         """Return the text of a secret without what editors add: its last newline, and the mark of UTF-8."""
         found = content[:_LONGEST].decode("utf-8-sig", errors="replace").removesuffix("\n").removesuffix("\r")
         if len(content) > _LONGEST or not found.strip():
-            raise ConfigError(f"the {what} that {self.where} refers to is empty, or too long for a secret")
+            raise ConfigError(
+                f"the {what} that {self.where} refers to is empty, or too long for a secret", hint="put the secret alone into it"
+            )
         # Not by the error of `decode`: it holds the secret, and who collects errors would find it as the context of ours.
         if "\ufffd" in found:
-            raise ConfigError(f"the {what} that {self.where} refers to is not UTF-8")
+            raise ConfigError(f"the {what} that {self.where} refers to is not UTF-8", hint="write it anew, as UTF-8")
         return found
 
     def _unreadable(self, problem: OSError) -> ConfigError:
-        return ConfigError(f"the file that {self.where} refers to cannot be read: {problem.strerror}")
+        return ConfigError(
+            f"the file that {self.where} refers to cannot be read: {problem.strerror}",
+            hint="see that it is there and that the user of this process may read it",
+        )
 
     def _from_keyring(self, target: str) -> str:
         try:
@@ -118,9 +126,14 @@ class Secret:
         try:
             found = keyring.get_password(service, user)
         except Exception as problem:  # noqa: BLE001 - whatever a backend raises
-            raise ConfigError(f"the keyring that {self.where} refers to cannot be read ({type(problem).__name__})") from None
+            raise ConfigError(
+                f"the keyring that {self.where} refers to cannot be read ({type(problem).__name__})",
+                hint="unlock it, or refer to a file: ${file:/run/secrets/name}",
+            ) from None
         if not found:
-            raise ConfigError(f"the keyring has no entry that {self.where} refers to")
+            raise ConfigError(
+                f"the keyring has no entry that {self.where} refers to", hint="add it with `keyring set SERVICE USER`"
+            )
         return str(found)
 
     def __str__(self) -> str:

@@ -18,7 +18,6 @@ from guardrail.settings.values import nearest, printable
 
 Origin = Literal["environment", "configure()", "guardrail.toml", "default"]
 
-TOML: Final = "guardrail.toml"
 _MAX_SECRET: Final = 65_536  # bytes of a mounted secret
 _MAX_TOML: Final = 1_048_576
 _FORM: Final = f"write {PREFIX}GUARD__<NAME>__<OPTION>, with two underscores on both sides of the name"
@@ -120,11 +119,14 @@ def _secret(path: str, name: str) -> str:
         content = _read(path, _MAX_SECRET)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"the file that {shown} names cannot be read: {why}") from None
+        raise ConfigError(
+            f"the file that {shown} names cannot be read: {why}",
+            hint="see that it is there and that the user of this process may read it",
+        ) from None
     try:
         value = content.decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"the file that {shown} names is not UTF-8") from None
+        raise ConfigError(f"the file that {shown} names is not UTF-8", hint="write it anew, as UTF-8") from None
     value = value.removesuffix("\n").removesuffix("\r")
     if not value.strip():
         raise ConfigError(f"the file that {shown} names is empty", hint="write the value into it, or unset the variable")
@@ -167,13 +169,21 @@ def from_toml(path: Path) -> Source:
         content = tomllib.loads(_read(path, _MAX_TOML).decode())
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"\(at [^()]*\)$", str(error))
-        raise ConfigError(f"{path} is not valid TOML {at[0] if at else ''}".rstrip()) from None
+        raise ConfigError(
+            f"{path} is not valid TOML {at[0] if at else ''}".rstrip(),
+            hint="mend it there; texts stand in quotes, and a group begins with [name]",
+        ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8") from None
+        raise ConfigError(f"{path} is not UTF-8", hint="write it anew, as UTF-8") from None
     except RecursionError:
-        raise ConfigError(f"{path} is nested too deeply") from None
+        raise ConfigError(
+            f"{path} is nested too deeply", hint='its groups are [sinks], [routes], [anchors] and [guard."NAME"]'
+        ) from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}") from None
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}",
+            hint="see that it is a file and that the user of this process may read it",
+        ) from None
     for name in ("home", "signing_key_file", "sealing_key_file"):
         spelled = content.get(name)
         if isinstance(spelled, str) and spelled.strip() and not spelled.strip().startswith("~"):

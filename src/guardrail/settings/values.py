@@ -110,13 +110,13 @@ def text(value: object, where: str) -> str:
         ConfigError: It is not text, too long, not UTF-8, or holds control characters.
     """
     if not isinstance(value, str):
-        raise ConfigError(f"{where} is of type {type(value).__name__}, not text")
+        raise ConfigError(f"{where} is of type {type(value).__name__}, not text", hint="put it into quotes")
     if len(value) > MAX_TEXT:
-        raise ConfigError(f"{where} is longer than {MAX_TEXT} characters")
+        raise ConfigError(f"{where} is longer than {MAX_TEXT} characters", hint="write less, or refer to a file")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{where} is not valid UTF-8") from None
+        raise ConfigError(f"{where} is not valid UTF-8", hint="write it anew, as UTF-8") from None
     stripped = value.strip()
     if _CONTROL.search(stripped):
         raise ConfigError(f"{where} holds control characters", hint="write it on one line, as plain text")
@@ -242,7 +242,7 @@ def secret(value: object, where: str) -> SecretText:
     """
     found = text(value, where)
     if not found:
-        raise ConfigError(f"{where} is empty")
+        raise ConfigError(f"{where} is empty", hint="give it a value, or unset it")
     return SecretText(found)
 
 

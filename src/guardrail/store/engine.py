@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_NAME: Final = "store.db"
 _CLOSING: Final = 0.5  # seconds that the end of a process waits for others that write
 _LOOK: Final = 0.005  # seconds between two looks
 PATIENCE: Final = sqlite.BUSY_SECONDS + 5.0  # seconds that a person's command waits for a store in use
@@ -182,17 +183,21 @@ def _nothing(_connection: Connection) -> None:
 
 _lock = threading.Lock()
 _store: Store | SharedStore | None = None
+_place: tuple[Path | None, object] = (
+    None,
+    None,
+)  # the home folder and URL that the store is for: every case asks, so by identity
 _left: list[Pool] = []  # what could not be closed safely stays referenced, or the garbage collector would close it
 _inherited: list[Store | SharedStore] = []  # of the parent: SQLite forbids a child even to close them, so they stay referenced
 
 
 def _current() -> Store | SharedStore:
-    global _store  # noqa: PLW0603 - one store per process
-    url = settings.current().database_url
-    here = path() if url is None else url
+    global _place, _store  # noqa: PLW0603 - one store per process
+    home, url = settings.home(create=False), settings.current().database_url
     store = _store
-    if store is not None and store.path == here:
+    if store is not None and _place[0] is home and _place[1] is url:
         return store
+    here = home / _NAME if url is None else url
     with _lock:
         if _store is not None and _store.path != here:
             _store.finish(0.0)
@@ -200,6 +205,7 @@ def _current() -> Store | SharedStore:
         if _store is None:
             lifecycle.arm()
             _store = Store(here) if isinstance(here, Path) else SharedStore(here)
+        _place = home, url
         return _store
 
 
@@ -210,7 +216,7 @@ def shared() -> bool:
 
 def path() -> Path:
     """Return where the embedded store stands, or will: `store.db` in the home folder."""
-    return settings.home(create=False) / "store.db"
+    return settings.home(create=False) / _NAME
 
 
 def where() -> object:

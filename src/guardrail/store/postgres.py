@@ -234,10 +234,13 @@ def explained(problem: BaseException) -> StoreError:
     original = getattr(problem, "orig", problem)
     code = getattr(original, "sqlstate", None)
     if code is not None:
-        return StoreError(f"the review queue in PostgreSQL: the server answers {code} ({type(original).__name__})")
+        return StoreError(
+            f"the review queue in PostgreSQL: the server answers {code} ({type(original).__name__})",
+            hint="the server's log says more; `guardrail doctor` tries it",
+        )
     try:
         from guardrail.ledger.postgres.link import explained as said  # noqa: PLC0415 - an extra
     except ImportError:
-        return StoreError(f"the review queue in PostgreSQL: {type(original).__name__}")
+        return StoreError(f"the review queue in PostgreSQL: {type(original).__name__}", hint="`guardrail doctor` tries it")
     text = said(original).strerror if isinstance(original, Exception) else type(original).__name__
     return StoreError(f"the review queue in PostgreSQL: {text}", hint="see that the server is up: `guardrail doctor`")

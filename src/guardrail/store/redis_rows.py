@@ -242,7 +242,9 @@ class RedisRows:
             return sum(len(keys) for keys in self._pages(prefix, until))
         except Exception as error:  # noqa: BLE001 - whatever the client raises
             raise GuardrailError(
-                f"the shared cache could not be looked through ({type(error).__name__})", policy="cache"
+                f"the shared cache could not be looked through ({type(error).__name__})",
+                policy="cache",
+                hint="try again when the server of GUARDRAIL_CACHE_URL answers; `guardrail doctor` asks it",
             ) from None
 
     def close(self) -> None:

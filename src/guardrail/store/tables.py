@@ -73,6 +73,7 @@ ticket: Final = Table(
     Column("actor", Text),
     Column("state", String, nullable=False),
     Column("reviewers", Integer, nullable=False, server_default="1"),  # how many people must answer
+    Column("agree", Integer),  # how many of them must give the same answer; NULL for all
     Column("voted", Integer, nullable=False, server_default="0"),  # how many have
     Column(
         "free_at", Double, nullable=False, server_default="0"

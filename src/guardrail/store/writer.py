@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -42,6 +43,7 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._folder = path.parent
         self._lock_path = path.with_name(path.name + ".lock")
         self._log_path = path.with_name(path.name + "-wal")
         self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
@@ -94,8 +96,8 @@ class Writer:
         if not batch:
             return
         try:
-            if not self._path.parent.is_dir():
-                folder.make(self._path.parent)
+            if self._connection is None and not self._folder.is_dir():
+                folder.make(self._folder)
             with file_lock.held(self._lock_path), forks.apart():
                 self._open()
                 self._commit([work for work in batch if work.future.set_running_or_notify_cancel()])
@@ -115,7 +117,7 @@ class Writer:
 
         sqlite.make_private(self._path)
         self._connection = sqlite.engine(self._path, writing=True).connect()
-        with self._connection.begin():
+        with sqlite.begin_to_write(self._connection):
             schema.prepare(self._connection)
         self._identity = sqlite.identity(self._path)
 
@@ -125,18 +127,23 @@ class Writer:
         connection = self._connection
         if not batch or connection is None:
             return
-        transaction = connection.begin()  # what goes wrong here concerns all of them
+        transaction = sqlite.begin_to_write(connection)  # what goes wrong here concerns all of them
         outcomes: list[tuple[Any, Exception | None]] = []
         try:
             with transaction:
-                outcomes.extend(self._attempt(connection, work) for work in batch)
-        except (DBAPIError, sqlite3.Error) as problem:
-            # SQLite gave up the whole transaction. One piece of work may be to blame (too large for the disk, say).
+                if len(batch) == 1:  # its failure undoes nobody else's
+                    outcomes.append((batch[0].fn(connection), None))
+                else:
+                    outcomes.extend(self._attempt(connection, work) for work in batch)
+        except Exception as problem:
+            ours = isinstance(problem, DBAPIError | sqlite3.Error)
             if len(batch) == 1:
-                batch[0].future.set_exception(sqlite.explained(problem, self._path))
-            else:
+                batch[0].future.set_exception(sqlite.explained(problem, self._path) if ours else problem)
+            elif ours:  # SQLite gave up the whole transaction. One piece of work may be to blame (too large for the disk, say).
                 for work in batch:
                     self._commit([work])
+            else:
+                raise
             return
         for work, (value, error) in zip(batch, outcomes, strict=True):
             if error is None:
@@ -165,9 +172,12 @@ class Writer:
         """Move the log into the file if it is that large; readers at work postpone it, and never wait for it."""
         connection = self._connection
         try:
-            if connection is None or not self._log_path.exists():
+            try:
+                size = os.stat(self._log_path).st_size  # noqa: PTH116 - asked with every case, as in `sqlite.identity`
+            except FileNotFoundError:
                 return
-            size = self._log_path.stat().st_size
+            if connection is None:
+                return
             self._large = size >= self._write_back_at
             if size < from_size:
                 return

@@ -97,6 +97,7 @@ ATTRIBUTES: Final = {
     "guardrail.kind": "`llm` or `dependency`, where the guard says so",
     "guardrail.budget_ms": "the budget in milliseconds, if any",
     "guardrail.threshold": "the confidence asked for, if any",
+    "guardrail.group": "the group whose threshold that is, if each has its own",
     "guardrail.outcome": "how the call ended",
     "guardrail.decision_id": "id of the decision, which its record has too",
     "guardrail.attempts": "how often the function was started",

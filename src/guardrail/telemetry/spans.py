@@ -224,6 +224,11 @@ def last_attributes(  # noqa: PLR0917 - called once per span, by position
         found["guardrail.cache"] = cache
     if extra is None or len(extra) == 1:  # the span itself is always there
         return
+    if "asked" in extra:
+        at_least, group = extra["asked"].at_least, extra["asked"].group
+        found["guardrail.threshold"] = at_least
+        if group is not None:
+            found["guardrail.group"] = group
     ticket = extra.get("ticket")
     if ticket is not None:
         found["guardrail.ticket"] = str(getattr(ticket, "id", ticket))

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("answers", sa.Text()),
         sa.Column("expected", sa.Text()),
         sa.Column("reviewers", sa.Integer(), nullable=False, server_default="1"),
+        sa.Column("agree", sa.Integer()),
         sa.Column("voted", sa.Integer(), nullable=False, server_default="0"),
         sa.Column("free_at", sa.Double(), nullable=False, server_default="0"),
         sa.Column("levels", sa.Text(), nullable=False, server_default="[]"),

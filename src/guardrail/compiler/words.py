@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from guardrail import control
+from guardrail.guard_upkeep import spec_of
 from guardrail.spec import Given, get
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ def policies_text(guard: Guard) -> str:
     lines = [f"{plan.name}  version {plan.version}  {plan.mode}"]
     rows: list[tuple[str, str, str]] = []
     for name in _ORDER:
-        given: Given | None = guard.spec.get(name)
+        given: Given | None = spec_of(guard).get(name)
         if name == "mode":
             switched = control.state_of(guard.name)
             origin = "run-time switch" if switched != (None, False) else given.origin if given else "default"
             rows.append((name, plan.mode, origin))
         elif given is None:
             if name in ("audit", "validate"):
-                rows.append((name, str(words(get(guard.spec, name))), "default"))
+                rows.append((name, str(words(get(spec_of(guard), name))), "default"))
         elif given.value is not None:
             rows.append((name, str(words(given.value)), given.origin))
     if plan.mode == "off":

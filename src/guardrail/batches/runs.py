@@ -5,19 +5,21 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from contextvars import copy_context
 from typing import Any, Final
 
-from guardrail import batch_result, clock, outputs
 from guardrail import call as calls
-from guardrail.batch_asking import as_one, required, spread
-from guardrail.batch_result import Batch, Same, Wanted, outcome_of
+from guardrail import clock
+from guardrail.batches import result as results_of
+from guardrail.batches.arguments import as_one, required, spread
+from guardrail.batches.progress import Progress
+from guardrail.batches.result import Batch, Same, Wanted, add, extend, outcome_of
 from guardrail.call import Call, current
 from guardrail.drivers import batched
 from guardrail.errors import ConfigError, InvalidOutput
 from guardrail.guard import Guard
-from guardrail.progress import Progress
+from guardrail.policies import table_outputs
 from guardrail.tables import Table, in_blocks, row_table, table_of
 from guardrail.telemetry import traces
 
@@ -80,7 +82,7 @@ class Run:
         outcome = "answered" if error is None else outcome_of(error)
         rare = None if error is None else {"error": error}
         attempts = int(error is None)
-        made.add(value, outcome, calls.next_seq(), clock.wall(), 0.0, None, attempts, self._same_of(self.guard.plan), rare)
+        add(made, value, outcome, calls.next_seq(), clock.wall(), 0.0, None, attempts, self._same_of(self.guard.plan), rare)
 
 
 class RowRun(Run):
@@ -92,10 +94,7 @@ class RowRun(Run):
 
     def _run(self) -> Batch[Any]:
         made = self._fresh()
-        bar, outer = self.progress(), current.get()
-        gatherer = self._gatherer(outer)
-        current.set(gatherer)
-        try:
+        with self._gathering() as bar:
             if self.workers == 1:
                 results = (self._ask_all(portion, _never) for portion in self._portions())
             else:
@@ -103,18 +102,11 @@ class RowRun(Run):
             with closing(results):
                 for ended in results:
                     self._collect(made, ended, bar)
-        finally:
-            gatherer.ended = True
-            current.set(outer)
-            bar.close()
         return made
 
     async def _run_later(self) -> Batch[Any]:
         made = self._fresh()
-        bar, outer = self.progress(), current.get()
-        gatherer = self._gatherer(outer)
-        current.set(gatherer)
-        try:
+        with self._gathering() as bar:
             if self.workers == 1:
                 for portion in self._portions():
                     self._collect(made, await self._ask_all_later(portion), bar)
@@ -122,17 +114,21 @@ class RowRun(Run):
                 async with aclosing(batched.as_tasks(self._ask_all_later, self._portions(), self.workers)) as results:
                     async for ended in results:
                         self._collect(made, ended, bar)
+        return made
+
+    @contextmanager
+    def _gathering(self) -> Iterator[Progress]:
+        """Put a call above the rows inside the block: they inherit its deadline, and name it as their batch."""
+        bar, outer = self.progress(), current.get()
+        gatherer = Call(self.guard.plan, (), {}, outer, clock.now())
+        gatherer.gathers = calls.decision_id(clock.wall(), calls.next_seq())
+        current.set(gatherer)
+        try:
+            yield bar
         finally:
             gatherer.ended = True
             current.set(outer)
             bar.close()
-        return made
-
-    def _gatherer(self, outer: Call | None) -> Call:
-        """Return a call that stands above the rows: they inherit its deadline, and name it as their batch."""
-        gatherer = Call(self.guard.plan, (), {}, outer, clock.now())
-        gatherer.gathers = calls.decision_id(clock.wall(), calls.next_seq())
-        return gatherer
 
     def _portions(self) -> Iterator[list[Any]]:
         size = self.chunk
@@ -195,7 +191,7 @@ class RowRun(Run):
                 continue
             seq, at, took, plan, outcome, _, _, sure, attempts, extra = entry
             rare = None if error is None and (extra is None or len(extra) == 1) else _rare(extra or {}, error)
-            made.add(value, outcome, seq, at, took, sure, attempts, self._same_of(plan), rare)
+            add(made, value, outcome, seq, at, took, sure, attempts, self._same_of(plan), rare)
         bar.advance(made.outcomes[start:])
 
 
@@ -227,7 +223,7 @@ class TableRun(Run):
             with closing(results):
                 for part in results:
                     bar.advance(part.outcomes)
-                    made.extend(part)
+                    extend(made, part)
         finally:
             bar.close()
         return made
@@ -243,7 +239,7 @@ class TableRun(Run):
             async with aclosing(results):
                 async for part in results:
                     bar.advance(part.outcomes)
-                    made.extend(part)
+                    extend(made, part)
         finally:
             bar.close()
         return made
@@ -263,7 +259,7 @@ class TableRun(Run):
 
     def _ask_table(self, part: Any) -> Batch[Any]:
         wanted, result, error = Wanted(), None, None
-        batch_result.wanted.set(wanted)
+        results_of.wanted.set(wanted)
         try:
             args, kwargs = self.ask(part)
             result = self.fn(*args, **kwargs)
@@ -272,12 +268,12 @@ class TableRun(Run):
         except Exception as problem:  # noqa: BLE001 - it is the end of these rows
             error = problem
         finally:
-            batch_result.wanted.set(None)
+            results_of.wanted.set(None)
         return wanted.batch if wanted.batch is not None else self._without_policies(part, result, error)
 
     async def _ask_table_later(self, part: Any) -> Batch[Any]:
         wanted, result, error = Wanted(), None, None
-        batch_result.wanted.set(wanted)
+        results_of.wanted.set(wanted)
         try:
             args, kwargs = self.ask(part)
             result = await self.fn(*args, **kwargs)
@@ -286,7 +282,7 @@ class TableRun(Run):
         except Exception as problem:  # noqa: BLE001 - as above
             error = problem
         finally:
-            batch_result.wanted.set(None)
+            results_of.wanted.set(None)
         return wanted.batch if wanted.batch is not None else self._without_policies(part, result, error)
 
     def _without_policies(self, part: Any, result: Any, error: Exception | None) -> Batch[Any]:
@@ -297,7 +293,7 @@ class TableRun(Run):
         values: Sequence[Any] = [None] * count
         if error is None:
             try:
-                values = outputs.read(result, part, count).items
+                values = table_outputs.read(result, part, count).items
             except InvalidOutput as problem:
                 error = problem
         for value in values:

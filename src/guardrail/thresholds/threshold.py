@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from guardrail import clock
-from guardrail.curve import Calibrated, Point, Scores
 from guardrail.errors import ConfigError
-from guardrail.interval import UNBOUND
+from guardrail.thresholds.curve import Calibrated, Point, Scores
+from guardrail.thresholds.interval import UNBOUND
 
 __all__ = ["NoThreshold", "Point", "Scores", "Threshold"]
 
@@ -95,7 +95,7 @@ class Threshold(Calibrated):
         Raises:
             OSError: It cannot be written, or the key must not be used.
         """
-        from guardrail import threshold_file  # noqa: PLC0415 - for those who deploy one
+        from guardrail.thresholds import file as threshold_file  # noqa: PLC0415 - for those who deploy one
 
         return threshold_file.save(Path(path), self.to_dict())
 
@@ -110,7 +110,7 @@ class Threshold(Calibrated):
         Raises:
             ConfigError: There is none, it was changed after it was signed, or that key did not sign it.
         """
-        from guardrail import threshold_file  # noqa: PLC0415 - as above
+        from guardrail.thresholds import file as threshold_file  # noqa: PLC0415 - as above
 
         found = threshold_file.load(Path(path), signed_by)
         try:
@@ -130,10 +130,6 @@ class Threshold(Calibrated):
     def _of(cls, found: Mapping[str, Any]) -> Self:
         given = dict(found)
         given["expires"] = None if given["expires"] is None else datetime.fromisoformat(given["expires"]).astimezone(UTC)
-        given["groups"] = {
-            name: NoThreshold._of(each) if "reason" in each else cls._of(each)  # noqa: SLF001 - its own kind
-            for name, each in given["groups"].items()
-        }
         given["coverage_interval"] = tuple(given["coverage_interval"])
         return cls(**_drawn(given))
 
@@ -146,6 +142,7 @@ class NoThreshold(Calibrated):
         labels: How many labelled cases there were.
         labels_needed: How many of the same kind would probably certify one; 0 where more of the same would not.
         reason: Why there is none.
+        groups: What there is of single groups, by name: some may have a threshold where all together have none.
         points: The risk-coverage curve.
         scores: How much the confidence is worth.
     """
@@ -153,6 +150,7 @@ class NoThreshold(Calibrated):
     labels: int
     labels_needed: int
     reason: str
+    groups: Mapping[str, Threshold | NoThreshold] = field(default_factory=dict, kw_only=True, hash=False)
     points: tuple[Point, ...] = field(default=(), kw_only=True, hash=False)
     scores: Scores | None = field(default=None, kw_only=True)
 
@@ -168,6 +166,7 @@ class NoThreshold(Calibrated):
     def to_dict(self) -> dict[str, Any]:
         """Return it as what can be JSON."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
+        found["groups"] = {name: each.to_dict() for name, each in self.groups.items()}
         return found | {"scores": None if self.scores is None else self.scores._asdict()}
 
     @classmethod
@@ -175,8 +174,16 @@ class NoThreshold(Calibrated):
         return cls(**_drawn(dict(found)))
 
 
+def _result(found: Mapping[str, Any]) -> Threshold | NoThreshold:
+    return (NoThreshold if "reason" in found else Threshold)._of(found)  # noqa: SLF001 - their own module
+
+
 def _drawn(given: dict[str, Any]) -> dict[str, Any]:
     """Return fields from JSON with the curve and the scores as what they were."""
     scores = given["scores"]
-    drawn = {"points": tuple(Point(*each) for each in given["points"]), "scores": None if scores is None else Scores(**scores)}
+    drawn = {
+        "groups": {name: _result(each) for name, each in given["groups"].items()},
+        "points": tuple(Point(*each) for each in given["points"]),
+        "scores": None if scores is None else Scores(**scores),
+    }
     return given | drawn

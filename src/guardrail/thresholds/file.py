@@ -49,7 +49,10 @@ def load(path: Path, signed_by: str | None = None) -> Any:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
-        raise ConfigError(f"the threshold in {path} cannot be read: {problem.strerror}") from None
+        raise ConfigError(
+            f"the threshold in {path} cannot be read: {problem.strerror}",
+            hint="write one there with threshold.save(path), or name another file",
+        ) from None
     except (ValueError, RecursionError):
         raise _none(path) from None
     if not isinstance(found, dict):

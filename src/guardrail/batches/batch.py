@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
-from guardrail.batch_result import Batch
-from guardrail.batch_runs import RowRun, TableRun
+from guardrail.batches.result import Batch
+from guardrail.batches.runs import RowRun, TableRun
 from guardrail.errors import ConfigError
+from guardrail.guard_upkeep import spec_of
 from guardrail.spec import get
 from guardrail.tables import is_rows, table_of
 from guardrail.using import guard_of
 
-__all__ = ["Batch", "batch"]
+__all__ = ["batch"]
 
 R = TypeVar("R")
 
@@ -74,6 +75,6 @@ def batch(fn: Callable[..., Any], rows: Any, *, workers: int = 1, progress: bool
             f"rows of batch() are of type {type(rows).__name__}", guard=guard.name,
             hint="give a DataFrame, an array, a list of rows, or another iterable",
         )  # fmt: skip
-    if get(guard.spec, "batch"):
+    if get(spec_of(guard), "batch"):
         return TableRun(guard, fn, rows, workers, chunk, progress).start()
     return RowRun(guard, fn, rows, workers, chunk, progress).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from guardrail import settings
+from guardrail.guard_upkeep import changed
 from guardrail.policies.cache import Cache, Caching
 from guardrail.policies.rows import Rows
 
@@ -37,7 +38,7 @@ def caching_of(guard: Guard, option: Cache) -> Caching:
     known: Caching | None = guard.parts.get("cache")
     if known is not None and known.option == option and known.place == place:
         return known
-    if guard.kin is not None and not guard.changed() & {"cache", "version"}:
+    if guard.kin is not None and not changed(guard) & {"cache", "version"}:
         theirs: Caching | None = guard.kin.parts.get("cache")
         if theirs is not None and theirs.place == place:
             return theirs

@@ -63,7 +63,7 @@ class Batch(Generic[R]):
         self._rare: dict[int, dict[str, Any]] = {}  # by place: error, ticket, reasons and whatever else most rows lack
 
     # ── filling ───────────────────────────────────────────────────────────────────────────────────────────────────────
-    def add(  # noqa: PLR0917 - the columns; by keyword it costs as much as the rest
+    def _add(  # noqa: PLR0917 - the columns; by keyword it costs as much as the rest
         self, value: Any, outcome: str, seq: int, at: float, took: float, sure: float | None, attempts: int, same: Same,
         rare: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
@@ -93,7 +93,7 @@ class Batch(Generic[R]):
         self._attempts.append(attempts)
         self._same.append(same)
 
-    def extend(self, other: Batch[Any]) -> None:
+    def _extend(self, other: Batch[Any]) -> None:
         """Append the rows of another batch."""
         start = len(self)
         self._rare.update((start + place, rare) for place, rare in other._rare.items())
@@ -132,7 +132,7 @@ class Batch(Generic[R]):
             ok=error is None,
             at=datetime.fromtimestamp(self._at[at], UTC),
             confidence=self._sure[at],
-            threshold=same.threshold,
+            threshold=same.threshold if "asked" not in rare else rare["asked"].at_least,
             reasons=rare.get("reasons", ()),
             ticket=rare.get("ticket"),
             error=error,
@@ -203,6 +203,9 @@ class Batch(Generic[R]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, content in state.items():
             setattr(self, name, content)
+
+
+add, extend = Batch._add, Batch._extend  # noqa: SLF001 - who fills a batch is the library alone
 
 
 class Wanted:

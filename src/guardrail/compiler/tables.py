@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, get_args, get_origin
 
 from guardrail import content
-from guardrail.compiler import ANYTHING, Assembly, how_to_revive
+from guardrail.compiler.annotations import ANYTHING, binding_of, checks_of
+from guardrail.compiler.assembly import Assembly
+from guardrail.compiler.mode import how_to_revive
 from guardrail.decision import Prediction
-from guardrail.outputs import item_type
+from guardrail.guard_upkeep import changed
 from guardrail.plan import Plan
 from guardrail.policies.annotations import Check, check_for
 from guardrail.policies.answers import nothing
@@ -24,6 +26,7 @@ from guardrail.policies.table import AllAnswered, Tabular, TakenApart
 from guardrail.policies.table_endings import RowsGate
 from guardrail.policies.table_job import Job
 from guardrail.policies.table_observe import ObserveTable
+from guardrail.policies.table_outputs import item_type
 from guardrail.policies.table_state import Place, place_of, row_type
 from guardrail.policies.validation import Output, PredictionOutput
 
@@ -34,13 +37,13 @@ class TableAssembly(Assembly):
     def plan(self) -> Plan:
         """Put the policies in order."""
         guard, budget, mode = self.guard, self.get("budget"), self.facts.mode
-        self.checks = self._checks()
+        self.checks = checks_of(guard)
         confidence: Confidence | None = self.get("confidence")
         bar = bar_of(confidence)
         fallback = self.get("fallback")
         review = self.get("review") or (Review() if bar is not None else None)
         job = self._job(confidence, bar, review)
-        binding, inside = self._binding(), self._inside()
+        binding, inside = binding_of(guard, self.checks), self._inside()
         policies: list[Any] = []
         if mode == "observe":
             observe = ObserveTable(
@@ -156,6 +159,6 @@ class TableAssembly(Assembly):
         parts, kin = self.guard.parts, self.guard.kin
         caching: RowCache | None = parts.get("cache")
         if caching is None or caching.option != option:
-            shared = None if kin is None or self.guard.changed() & {"cache", "version"} else kin.parts.get("cache")
+            shared = None if kin is None or changed(self.guard) & {"cache", "version"} else kin.parts.get("cache")
             caching = parts["cache"] = shared or RowCache(option, Rows(option.size, option.max_bytes))
         return caching

@@ -9,9 +9,9 @@ from typing import Any, Final, get_args, get_origin
 from guardrail import content
 from guardrail.content.summaries import Digested, schema_of
 from guardrail.errors import InvalidOutput
-from guardrail.likeness import Likeness, likeness_of
 from guardrail.policies.confidence import SUM_TOLERANCE
 from guardrail.tables import table_of
+from guardrail.tables.likeness import Likeness, likeness_of
 
 _PAIR: Final = 2
 _HINT: Final = "return a list, array or Series with one entry per row, or two of them: values and confidences"
