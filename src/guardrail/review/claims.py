@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import JSON, Connection, String, bindparam, cast, column, func, literal_column, or_, select, text, update
+from sqlalchemy import JSON, Column, Connection, bindparam, cast, column, func, literal_column, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from guardrail.errors import AccessDenied
 from guardrail.review import people, rows
-from guardrail.review.case import Actor, Row, StaleClaim, TicketHeld, from_text, to_text
+from guardrail.review.case import Actor, Row, StaleClaim, TicketHeld, from_text, plain, to_text
 from guardrail.review.people import Reviewer
-from guardrail.store.prepared import Prepared
+from guardrail.store.prepared import Asked, Prepared, Said, together
 from guardrail.store.states import OPEN_STATES
-from guardrail.store.tables import claim, is_open, ticket
+from guardrail.store.tables import claim, is_open, reviewer, ticket
 
 _OVER: Final = ("voted", "declined")  # a part that the same person does not take up again
 _is_over = text("guardrail_claim.state IN ('voted', 'declined')")
@@ -52,20 +52,14 @@ def next_for(connection: Connection, me: Actor, queue: str | None, now: float, *
         now: Seconds since the epoch.
         patient: Whether to wait for other transactions, in place of leaving out what they hold.
     """
-    who = people.of(connection, me.id)
-    wanted: dict[str, Any] = {
-        "now": now, "me": me.id, "asked": f'{{"id":{to_text(me.id)},', "roles": to_text([*who.roles]),
-    }  # fmt: skip
-    if who.skills is not None:
-        wanted["skills"] = to_text([*who.skills])
+    wanted: dict[str, Any] = {"now": now, "me": me.id, "name": plain(me.id), "asked": f'{{"id":{to_text(me.id)},'}
     if queue is not None:
         wanted["queue"] = queue
-    query = _next(connection.dialect.name, one_queue=queue is not None, skilled=who.skills is not None, patient=patient)
-    return query.first(connection, wanted)
+    return _next(connection.dialect.name, one_queue=queue is not None, patient=patient).first(connection, wanted)
 
 
 @cache
-def _next(dialect: str, *, one_queue: bool, skilled: bool, patient: bool) -> Prepared:
+def _next(dialect: str, *, one_queue: bool, patient: bool) -> Prepared:
     """Return the query for the next ticket; built once, since building it costs more than running it."""
 
     def items(words: Any) -> Any:
@@ -74,8 +68,15 @@ def _next(dialect: str, *, one_queue: bool, skilled: bool, patient: bool) -> Pre
             return func.json_each(words).table_valued(column("value"))
         return func.json_array_elements_text(cast(words, JSON)).table_valued(column("value"))
 
-    skills, own, roles = items(ticket.c.skills), items(bindparam("skills", type_=String)), items(bindparam("roles", type_=String))
+    def of_mine(which: Column[str]) -> Any:
+        """Return the person's own words: none, where nothing is known of them."""
+        return items(
+            func.coalesce(select(which).where(reviewer.c.name == bindparam("name")).scalar_subquery(), literal_column("'[]'"))
+        )
+
+    skills, own, roles = items(ticket.c.skills), of_mine(reviewer.c.skills), of_mine(reviewer.c.roles)
     lacking = select(skills.c.value).where(skills.c.value.not_in(select(own.c.value))).exists()
+    unknown = ~select(reviewer.c.name).where(reviewer.c.name == bindparam("name")).exists()  # who may know anything
     over = select(claim.c.ticket_id).where(
         claim.c.ticket_id == ticket.c.id,
         claim.c.reviewer == bindparam("me"),
@@ -88,9 +89,8 @@ def _next(dialect: str, *, one_queue: bool, skilled: bool, patient: bool) -> Pre
         or_(ticket.c.role.is_(None), ticket.c.role.in_(select(roles.c.value))),
         or_(ticket.c.actor.is_(None), ~ticket.c.actor.startswith(bindparam("asked"))),  # nobody reviews what they asked for
         ~over.exists(),
+        or_(ticket.c.skills == "[]", unknown, ~lacking),
     )
-    if skilled:
-        query = query.where(or_(ticket.c.skills == "[]", ~lacking))
     if one_queue:
         query = query.where(ticket.c.queue == bindparam("queue"))
     query = query.order_by(ticket.c.priority.desc(), ticket.c.id).limit(1)
@@ -148,7 +148,8 @@ def take(
     blind: bool = False,
     again: bool = True,
     over_another: bool = False,
-) -> Row:
+    also: Sequence[Asked] = (),
+) -> tuple[Row, list[Said]]:
     """Give a person a part in a ticket, for as long as the lease; the ticket is locked, and the person may have it.
 
     Args:
@@ -160,10 +161,11 @@ def take(
         token: Of the claim.
         blind: Whether the model's answer is hidden.
         again: Whether a claim that the person holds already is made anew; else they are at work on it elsewhere.
-        over_another: Whether others lose their claims.
+        over_another: Whether others lose their claims; that is noted with the ticket.
+        also: Statements to run afterwards, with the same journey to the server.
 
     Returns:
-        The ticket as it is now.
+        The ticket as it is now, and what the other statements say.
 
     Raises:
         TicketHeld: All its places are taken, or the person has had a part in it.
@@ -185,10 +187,14 @@ def take(
         "ticket_id": row["id"], "reviewer": me.id, "known_by": me.known_by, "slot": free[0], "token": token, "claimed": now,
         "lease_until": until, "state": "held", "blind": blind,
     }  # fmt: skip
-    if _given(connection.dialect.name, again).first(connection, part) is None:
-        raise _held(row, f"{me.id} has a part in ticket {row['id']} already", "another person must take it")
     ends = [until, *(ends for _, ends in taken.values())]
-    return _settle(connection, row, 0.0 if len(free) > 1 else min(ends), row["state"])
+    settled = _settling(row, 0.0 if len(free) > 1 else min(ends), row["state"])
+    noted = [rows.noting_step(row["id"], "reassigned", settled[1]["state"], now, actor=me)] if over_another else []
+    given = _given(connection.dialect.name, again), part
+    mine, now_so, *said = together(connection, given, settled, *noted, *also)
+    if mine.first is None:  # which undoes the rest
+        raise _held(row, f"{me.id} has a part in ticket {row['id']} already", "another person must take it")
+    return now_so.first or row, said[len(noted) :]
 
 
 @cache
@@ -203,11 +209,16 @@ def _given(dialect: str, again: bool) -> Prepared:  # noqa: FBT001 - a key of th
     return Prepared(given.returning(claim.c.token))
 
 
-def _settle(connection: Connection, row: Row, free_at: float, state: str) -> Row:
+def _settle(connection: Connection, row: Row, free_at: float, state: str) -> None:
     """Write since when a ticket can be claimed; it is "claimed" while all its places are taken."""
+    together(connection, _settling(row, free_at, state))
+
+
+def _settling(row: Row, free_at: float, state: str) -> Asked:
+    """Return the statement that does what `_settle` does, and gives the ticket as it is then."""
     if state != "adjudicate":
         state = "claimed" if free_at else "pending"
-    return _take.first(connection, {"of": row["id"], "free_at": free_at, "state": state}) or row
+    return _take, {"of": row["id"], "free_at": free_at, "state": state}
 
 
 def part_of(connection: Connection, ticket_id: str, me: Actor) -> Row | None:
@@ -215,9 +226,15 @@ def part_of(connection: Connection, ticket_id: str, me: Actor) -> Row | None:
     return _mine.first(connection, {"of": ticket_id, "me": me.id})
 
 
+def by_token(token: str) -> Asked:
+    """Return the statement that gives the claim with a token."""
+    return _of_token, {"token": token}
+
+
 def of_token(connection: Connection, token: str) -> Row | None:
     """Return the claim with a token, None where there is none any more."""
-    return _of_token.first(connection, {"token": token})
+    statement, values = by_token(token)
+    return statement.first(connection, values)
 
 
 def live(connection: Connection, token: str, now: float) -> tuple[Row, Row]:
@@ -229,8 +246,8 @@ def live(connection: Connection, token: str, now: float) -> tuple[Row, Row]:
     part = of_token(connection, token)
     if part is None:
         raise StaleClaim("the claim is over: its ticket was given to somebody else", policy="review", hint="claim it again")
-    row = rows.locked(connection, part["ticket_id"])
-    part = of_token(connection, token)
+    row, (now_so,) = rows.locked_with(connection, part["ticket_id"], by_token(token))
+    part = now_so.first
     if part is None or part["state"] != "held" or part["lease_until"] <= now:
         raise stale(row)
     return part, row

@@ -103,10 +103,11 @@ def claim(
             claims.check(connection, row, who, now, over_another=take_over)
         until = now + seconds
         again = ticket_id is not None
-        row = claims.take(connection, row, who, now, until=until, token=token, blind=blind, again=again, over_another=take_over)
-        if take_over:
-            rows.note_step(connection, row["id"], "reassigned", row["state"], now, actor=who)
-        case = desk.whole(connection, row)
+        row, (steps, parts) = claims.take(
+            connection, row, who, now, until=until, token=token, blind=blind, again=again, over_another=take_over,
+            also=rows.reading(row["id"]),
+        )  # fmt: skip
+        case = Details.of_rows(row, steps.rows, parts.rows, now)
         return Claim(case.blind() if blind else case, token, moment(until), who, blind)
 
     found = None
@@ -226,12 +227,21 @@ def decide(
     now = engine.now()
 
     def vote(connection: Connection) -> votes.Voted:
-        row = rows.locked(connection, ticket_id)
+        row, said_of = rows.locked_with(connection, ticket_id, *([] if token is None else [claims.by_token(token)]))
+        part = said_of[0].first if said_of else claims.part_of(connection, row["id"], who)
         if row["kind"] == "appeal" and not says_something(words):
             raise ConfigError("who appealed is owed an explanation", hint='write note="..." in plain words; it is for them')
         said, text = judged(Details.of_rows(row, (), (), now), value, verdict)
         return votes.cast(
-            connection, row, who, votes.Vote(said, rows.kept(row, text), why, words), now=now, token=token, blind=blind, once=once
+            connection,
+            row,
+            part,
+            who,
+            votes.Vote(said, rows.kept(row, text), why, words),
+            now=now,
+            token=token,
+            blind=blind,
+            once=once,
         )
 
     row, events, problem = engine.result(engine.write(vote))
@@ -275,9 +285,10 @@ def reassign(ticket_id: str, *, to: str | None = None, reason: str, actor: Actor
         made = None
         if new is not None:
             claims.check(connection, row, new, now)
-            row = claims.take(connection, row, new, now, until=now + LEASE, token=token)
-            case = desk.whole(connection, row)
-            made = Claim(case, token, moment(now + LEASE), new)
+            row, (steps, parts) = claims.take(
+                connection, row, new, now, until=now + LEASE, token=token, also=rows.reading(row["id"])
+            )
+            made = Claim(Details.of_rows(row, steps.rows, parts.rows, now), token, moment(now + LEASE), new)
         rows.note_step(connection, row["id"], "reassigned", standing(row, now), now, actor=who, note=why)
         changes.tell(connection)
         fields = rows.facts(row, "reassigned", who) | {"cause": why}

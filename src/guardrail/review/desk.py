@@ -11,6 +11,7 @@ from guardrail.review.dossier import Details
 from guardrail.review.ticket import Ticket
 from guardrail.store import engine
 from guardrail.store.engine import StoreError
+from guardrail.store.prepared import together
 from guardrail.store.states import OPEN_STATES
 
 if TYPE_CHECKING:
@@ -175,7 +176,8 @@ def opened(queue: str) -> None:
 
 def whole(connection: Connection, row: Row) -> Details:
     """Return a ticket's row with all that belongs to it."""
-    return Details.of_rows(row, rows.history(connection, row["id"]), rows.parts(connection, row["id"]), engine.now())
+    steps, parts = together(connection, *rows.reading(row["id"]))
+    return Details.of_rows(row, steps.rows, parts.rows, engine.now())
 
 
 def _whole(connection: Connection, row: Row | None) -> Details | None:

@@ -11,7 +11,7 @@ from sqlalchemy import insert as plain_insert
 from guardrail.review import callbacks, tell
 from guardrail.review.case import Actor, Answer, Row, TicketClosed, TicketNotFound, for_people, moment, new_id, plain
 from guardrail.store import changes
-from guardrail.store.prepared import Prepared
+from guardrail.store.prepared import Asked, Prepared, Said, together
 from guardrail.store.states import ENDED, OPEN_STATES
 from guardrail.store.tables import claim, is_closed, is_open, label, step, ticket, twin, was_decided
 
@@ -108,10 +108,24 @@ def locked(connection: Connection, ticket_id: str) -> Row:
     Raises:
         TicketNotFound: There is none.
     """
-    found = _locked.first(connection, {"id": plain(ticket_id)})
-    if found is None:
-        other = connection.execute(_of_twin, {"id": plain(ticket_id)}).mappings().first()
-        found = None if other is None else _locked.first(connection, {"id": other["id"]})
+    return locked_with(connection, ticket_id)[0]
+
+
+def locked_with(connection: Connection, ticket_id: str, *asked: Asked) -> tuple[Row, list[Said]]:
+    """Do as `locked`, and return what statements say that are run once it is locked.
+
+    Raises:
+        TicketNotFound: There is none.
+    """
+    found, *said = together(connection, (_locked, {"id": plain(ticket_id)}), *asked)
+    if found.first is not None:
+        return found.first, said
+    return _locked_twin(connection, ticket_id), together(connection, *asked)
+
+
+def _locked_twin(connection: Connection, ticket_id: str) -> Row:
+    other = connection.execute(_of_twin, {"id": plain(ticket_id)}).mappings().first()
+    found = None if other is None else _locked.first(connection, {"id": other["id"]})
     if found is None:
         raise missing(ticket_id)
     return found
@@ -211,39 +225,63 @@ def end(
         voted: How many have answered, where that has changed.
         facts: Of the step: verdict, value, reason, note.
     """
-    changed = {"state": state, "act_at": None, "voted": row["voted"] if voted is None else voted, **callbacks.queued(row, now)}
-    ended = _end.first(connection, {"of": row["id"], **changed})
-    if ended is None:
-        return None
-    note_step(connection, row["id"], state, state, now, actor=actor, **facts)
-    changes.tell(connection)
+    (statement, values), *others = ending(connection, row, state, now, actor=actor, voted=voted, **facts)
+    ended = statement.first(connection, values)
+    if ended is not None:
+        together(connection, *others)
     return ended
+
+
+def ending(
+    connection: Connection,
+    row: Row,
+    state: str,
+    now: float,
+    *,
+    actor: Actor | None = None,
+    voted: int | None = None,
+    **facts: str | None,
+) -> list[Asked]:
+    """Return the statements that end an open ticket, which is locked and was read as open; the first gives it as it is then."""
+    changed = {"state": state, "act_at": None, "voted": row["voted"] if voted is None else voted, **callbacks.queued(row, now)}
+    noted = noting_step(row["id"], state, state, now, actor=actor, **facts)
+    return [(_end, {"of": row["id"], **changed}), noted, *changes.telling(connection)]
 
 
 def note_step(
     connection: Connection, ticket_id: str, what: str, state: str, now: float, *, actor: Actor | None = None, **facts: str | None
 ) -> None:
     """Append what happened to a ticket."""
+    together(connection, noting_step(ticket_id, what, state, now, actor=actor, **facts))
+
+
+def noting_step(ticket_id: str, what: str, state: str, now: float, *, actor: Actor | None = None, **facts: str | None) -> Asked:
+    """Return the statement that appends what happened to a ticket."""
     who = {"actor": None, "known_by": None} if actor is None else {"actor": actor.id, "known_by": actor.known_by}
     texts = {name: facts.get(name) for name in ("verdict", "value", "reason", "note")}
-    _insert_step.run(connection, {"ticket_id": ticket_id, "at": now, "what": what, "state": state, **who, **texts})
+    return _insert_step, {"ticket_id": ticket_id, "at": now, "what": what, "state": state, **who, **texts}
 
 
 def put_label(
     connection: Connection, row: Row, value: str, now: float, *, source: str | None = None, reason: str | None, actor: Actor
 ) -> None:
     """Keep a person's answer to a ticket as a label. A gold case, whose answer is known, becomes none."""
+    together(connection, *putting_label(row, value, now, source=source, reason=reason, actor=actor))
+
+
+def putting_label(
+    row: Row, value: str, now: float, *, source: str | None = None, reason: str | None, actor: Actor
+) -> list[Asked]:
+    """Return the statement that does what `put_label` does, where one is needed."""
     if row["kind"] == "gold":
-        return
-    _insert_label.run(
-        connection,
-        {
-            "id": new_id(), "decision_id": row["decision_id"], "guard": row["guard"], "business_id": row["business_id"],
-            "ticket_id": row["id"], "actual": value, "value": None, "at": now, "stored": now,
-            "source": source or _LABELS.get(row["kind"], row["kind"]), "reason": reason, "actor": actor.id,
-            "inclusion": row["inclusion"],
-        },
-    )  # fmt: skip
+        return []
+    made = {
+        "id": new_id(), "decision_id": row["decision_id"], "guard": row["guard"], "business_id": row["business_id"],
+        "ticket_id": row["id"], "actual": value, "value": None, "at": now, "stored": now,
+        "source": source or _LABELS.get(row["kind"], row["kind"]), "reason": reason, "actor": actor.id,
+        "inclusion": row["inclusion"],
+    }  # fmt: skip
+    return [(_insert_label, made)]
 
 
 def change(ticket_id: str, **values: Any) -> Update:
@@ -290,9 +328,9 @@ def history(connection: Connection, ticket_id: str) -> list[dict[str, Any]]:
     return _history.all(connection, {"of": ticket_id})
 
 
-def parts(connection: Connection, ticket_id: str) -> list[dict[str, Any]]:
-    """Return who had a part in a ticket: claims and votes, in the order they were claimed."""
-    return _parts.all(connection, {"of": ticket_id})
+def reading(ticket_id: str) -> tuple[Asked, Asked]:
+    """Return the statements that give what happened to a ticket, and who had a part in it: claims and votes, by time."""
+    return (_history, {"of": ticket_id}), (_parts, {"of": ticket_id})
 
 
 def answer(row: Row) -> Answer:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from guardrail import lifecycle, notices
 from guardrail.review.case import from_text, new_id, to_text
 from guardrail.store import engine
-from guardrail.store.prepared import Prepared
+from guardrail.store.prepared import Asked, Prepared, together
 from guardrail.store.promise import Promise
 from guardrail.store.tables import untold
 
@@ -38,9 +38,19 @@ class Event(NamedTuple):
 
 def note(connection: Connection, kind: str, guard: str | None, fields: Mapping[str, Any], now: float) -> Event:
     """Note an event in the transaction that makes it true; `tell` it after the commit."""
-    event = Event(new_id(), kind, guard, fields)
-    _note.run(connection, {"id": event.id, "at": now, "kind": kind, "guard": guard, "fields": to_text(fields)})
-    return event
+    made = event(kind, guard, fields)
+    together(connection, noting(made, now))
+    return made
+
+
+def event(kind: str, guard: str | None, fields: Mapping[str, Any]) -> Event:
+    """Return a new event."""
+    return Event(new_id(), kind, guard, fields)
+
+
+def noting(what: Event, now: float) -> Asked:
+    """Return the statement that notes an event."""
+    return _note, {"id": what.id, "at": now, "kind": what.kind, "guard": what.guard, "fields": to_text(what.fields)}
 
 
 def tell(events: Iterable[Event], *, soon: bool = True) -> Promise[None] | None:

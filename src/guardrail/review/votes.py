@@ -12,7 +12,7 @@ from guardrail.ledger.opening import ERASED, UNREADABLE
 from guardrail.review import claims, people, rows, tell
 from guardrail.review.case import Actor, Row, TicketHeld, for_people, to_text
 from guardrail.store import changes
-from guardrail.store.prepared import Prepared
+from guardrail.store.prepared import Asked, Prepared, Said, together
 from guardrail.store.states import OPEN_STATES
 from guardrail.store.tables import claim, ticket
 
@@ -61,6 +61,7 @@ class Voted(NamedTuple):
 def cast(
     connection: Connection,
     row: Row,
+    part: Row | None,
     me: Actor,
     vote: Vote,
     *,
@@ -74,6 +75,7 @@ def cast(
     Args:
         connection: Of the store.
         row: The ticket, locked.
+        part: The claim that the token is of; without a token what part the person has in the ticket; None where there is none.
         me: The person.
         vote: What they say.
         now: Seconds since the epoch.
@@ -87,7 +89,6 @@ def cast(
     """
     if once is not None and claims.of_token(connection, once) is not None:
         return Voted(row, [])
-    part = claims.of_token(connection, token) if token is not None else claims.part_of(connection, row["id"], me)
     if part is not None and part["state"] == "voted" and part["voted"] == now:
         return Voted(row, [])  # this very vote, whose transaction was believed to have failed
     if row["state"] not in OPEN_STATES or rows.overdue(row, now):
@@ -107,20 +108,40 @@ def cast(
             blind = blind if own is None else own["blind"]
             claims.take(connection, row, me, now, until=now + _LEASE, token=token, blind=blind)
     said = {"verdict": vote.verdict, "value": vote.value, "reason": vote.reason, "note": vote.note, "voted": now}
-    if not _vote.run(connection, {"held": token, "now": now, "state": "voted", **said}):
-        return _too_late(connection, row, me, vote, claims.stale(row), now=now)
-    return _settled(connection, row, me, vote, now)
-
-
-def _settled(connection: Connection, row: Row, me: Actor, vote: Vote, now: float) -> Voted:
-    """See what the votes so far come to."""
-    voted = row["voted"] + 1
+    counted = _vote, {"held": token, "now": now, "state": "voted", **said}
     alone = row["reviewers"] == 1 or row["state"] == "adjudicate"
+    if alone and vote.verdict != "unsure":
+        return _decided(connection, row, me, vote, now, counted)
+    _counted(together(connection, counted)[0], row)
+    return _settled(connection, row, me, vote, now, alone=alone)
+
+
+def _decided(connection: Connection, row: Row, me: Actor, vote: Vote, now: float, *before: Asked) -> Voted:
+    """End a ticket with an answer; a vote that is to be counted before goes with the same journey to the server."""
+    event = _event(row, me, vote, state="decided")
+    said = together(
+        connection,
+        *before,
+        *rows.ending(connection, row, "decided", now, actor=me, voted=row["voted"] + 1, **vote._asdict()),
+        *(rows.putting_label(row, vote.value, now, reason=vote.reason, actor=me) if vote.value is not None else ()),
+        tell.noting(event, now),
+    )
+    for each in said[: len(before)]:
+        _counted(each, row)
+    return Voted(said[len(before)].first or row, [event])
+
+
+def _counted(vote: Said, row: Row) -> None:
+    """See that a vote was taken: the ticket is locked and the claim was seen to hold, so nothing but a defect keeps it out."""
+    if not vote.changed:
+        raise claims.stale(row)  # which undoes all
+
+
+def _settled(connection: Connection, row: Row, me: Actor, vote: Vote, now: float, *, alone: bool) -> Voted:
+    """See what the votes so far come to, where one does not decide."""
+    voted = row["voted"] + 1
     others = row["reviewers"] - voted
-    if alone:
-        agreed, open_still = vote if vote.verdict != "unsure" else None, False
-    else:
-        agreed, open_still = _common(connection, row, others)
+    agreed, open_still = (None, False) if alone else _common(connection, row, others)
     if open_still:
         connection.execute(_count.values(voted=voted, **_places(connection, row, others)), {"of": row["id"]})
         changes.tell(connection)
@@ -130,10 +151,7 @@ def _settled(connection: Connection, row: Row, me: Actor, vote: Vote, now: float
             claims.give(connection, row, now)
         events = [_told(connection, row, me, vote, now, state="adjudicate"), *_to_another(connection, row, voted, now)]
         return Voted(rows.again(connection, row), events)
-    ended = rows.end(connection, row, "decided", now, actor=me, voted=voted, **agreed._asdict())
-    if agreed.value is not None:
-        rows.put_label(connection, row, agreed.value, now, reason=agreed.reason, actor=me)
-    return Voted(ended or row, [_told(connection, row, me, agreed, now, state="decided")])
+    return _decided(connection, row, me, agreed, now)
 
 
 def _places(connection: Connection, row: Row, others: int) -> dict[str, Any]:
@@ -184,10 +202,16 @@ def _to_another(connection: Connection, row: Row, voted: int, now: float) -> lis
 
 
 def _told(connection: Connection, row: Row, me: Actor, vote: Vote, now: float, *, state: str) -> tell.Event:
+    event = _event(row, me, vote, state=state)
+    together(connection, tell.noting(event, now))
+    return event
+
+
+def _event(row: Row, me: Actor, vote: Vote, *, state: str) -> tell.Event:
     fields = rows.facts(row, state, me) | {"verdict": vote.verdict}
     if vote.reason is not None:
         fields["cause"] = vote.reason
-    return tell.note(connection, "decision", row["guard"], fields, now)
+    return tell.event("decision", row["guard"], fields)
 
 
 def _too_late(connection: Connection, row: Row, me: Actor, vote: Vote, problem: GuardrailError, *, now: float) -> Voted:

@@ -7,19 +7,27 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import func, select
+
 from guardrail import clock, settings
 from guardrail.store import engine, forks, postgres, sqlite
+from guardrail.store.prepared import Asked, Prepared, together
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _POLL_SECONDS: Final = 1.0
+_notify: Final = Prepared(select(func.pg_notify("guardrail_review", "").label("told")))
 
 
 def tell(connection: Connection) -> None:
     """Tell those who wait, in any process, that something has changed, once this transaction is through."""
-    if connection.dialect.name != "sqlite":  # whose file says so itself
-        connection.exec_driver_sql("NOTIFY guardrail_review")
+    together(connection, *telling(connection))
+
+
+def telling(connection: Connection) -> list[Asked]:
+    """Return the statement that does what `tell` does, where one is needed: SQLite's file says so itself."""
+    return [] if connection.dialect.name == "sqlite" else [(_notify, {})]
 
 
 class Changes:
