@@ -131,13 +131,14 @@ class SharedStore:
             fn, future = asked
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(self._through(fn))
+                    future.set_result(self.written(fn))
                 except BaseException as problem:  # noqa: BLE001 - it belongs to whoever waits
                     future.set_exception(problem)
             self._done += 1
             del asked, fn, future  # an idle thread keeps nothing of the user's alive
 
-    def _through(self, fn: Callable[[Connection], T]) -> T:
+    def written(self, fn: Callable[[Connection], T]) -> T:
+        """Run `fn` in a transaction of its own, by the calling thread; see `engine.written`."""
         from sqlalchemy.exc import DBAPIError, SQLAlchemyError  # noqa: PLC0415 - as above
 
         for left in reversed(range(_TRIES)):
