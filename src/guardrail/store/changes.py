@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-from sqlalchemy import func, select
 
 from guardrail import clock, settings
 from guardrail.store import engine, forks, postgres, sqlite
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _POLL_SECONDS: Final = 1.0
-_notify: Final = Prepared(select(func.pg_notify("guardrail_review", "").label("told")))
 
 
 def tell(connection: Connection) -> None:
@@ -27,7 +25,14 @@ def tell(connection: Connection) -> None:
 
 def telling(connection: Connection) -> list[Asked]:
     """Return the statement that does what `tell` does, where one is needed: SQLite's file says so itself."""
-    return [] if connection.dialect.name == "sqlite" else [(_notify, {})]
+    return [] if connection.dialect.name == "sqlite" else [(_notify(), {})]
+
+
+@cache
+def _notify() -> Prepared:
+    from sqlalchemy import func, select  # noqa: PLC0415 - loaded by who uses the store
+
+    return Prepared(select(func.pg_notify("guardrail_review", "").label("told")))
 
 
 class Changes:
