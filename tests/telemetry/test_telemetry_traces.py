@@ -239,7 +239,7 @@ def test_limits_of_the_provider_hold(kind: str) -> None:
     "sampler", [sampling.ALWAYS_OFF, sampling.TraceIdRatioBased(0.0), sampling.ParentBased(sampling.ALWAYS_OFF)]
 )
 def test_only_what_went_wrong_is_kept_where_nothing_is_sampled(sampler: Any, kind: str) -> None:
-    """The sampler rules over ordinary calls and their children; refusals, failures, late and deferred calls are kept."""
+    """The sampler rules over ordinary calls and their children; what went wrong is kept, also where another answer stood in."""
     exporter = provide_kind(kind, sampler=sampler)
     flags = []
 
@@ -247,15 +247,17 @@ def test_only_what_went_wrong_is_kept_where_nothing_is_sampled(sampler: Any, kin
         flags.append(trace.get_current_span().get_span_context().trace_flags.sampled)
         child()
 
-    for outcome in ("answered", "cached", "deferred", "refused", "late", "failed"):
+    for outcome in ("answered", "cached", "human", "deferred", "refused", "late", "failed", "fallback", "stale"):
         traces.take([guard(look, outcome=outcome)])
     assert [span.attributes["guardrail.outcome"] for span in exporter.get_finished_spans()] == [
         "deferred",
         "refused",
         "late",
         "failed",
+        "fallback",
+        "stale",
     ]
-    assert flags == [False] * 6
+    assert flags == [False] * 9
 
 
 @KINDS

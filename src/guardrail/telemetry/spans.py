@@ -27,7 +27,7 @@ _runtime: Final[Any] = getattr(contexts, "_RUNTIME_CONTEXT", contexts)
 current_context: Final = _runtime.get_current
 attach: Final = _runtime.attach
 WRONG: Final = frozenset({"failed", "refused", "late"})  # outcomes whose span has the status ERROR
-KEPT: Final = WRONG | {"deferred"}  # outcomes whose span is kept even where the sampler dropped it
+KEPT: Final = WRONG | {"deferred", "fallback", "stale"}  # outcomes whose span is kept even where the sampler dropped it
 
 
 def choose(provider: Any) -> Way:
