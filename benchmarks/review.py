@@ -262,9 +262,10 @@ def wake(home: Path, url: str | None) -> float:
     committed: list[float] = []
     real = tell.tell
 
-    def noting(events: Any) -> Any:
-        committed.append(time.time())  # called right after the commit
-        return real(events)
+    def noting(events: Any, **how: Any) -> Any:
+        if events:
+            committed.append(time.time())  # called right after the commit
+        return real(events, **how)
 
     took = []
     review.put(case("first"))
