@@ -28,6 +28,13 @@ Row: TypeAlias = Mapping[Any, Any]  # of a table: by column
 KnownBy: TypeAlias = Literal["oidc", "token", "os", "asserted"]
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _EMPTY: Final[dict[type, str]] = {list: "[]", dict: "{}"}
+_STRICT: Final = (  # whatever orjson takes with these, but for NaN, has the text that `content.jsonable` gives it
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_STRICT_INTEGER
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+)
 _PARTS: Final = 1 << 12  # of a millisecond
 _lock = threading.Lock()
 _latest = 0
@@ -322,6 +329,12 @@ def to_text(value: Any) -> str:
     """
     if not value and type(value) in _EMPTY:
         return _EMPTY[type(value)]
+    try:
+        text = orjson.dumps(value, option=_STRICT)
+        if b"null" not in text:  # which NaN would become too
+            return text.decode()
+    except TypeError:
+        pass  # it is not JSON as it is
     try:
         if not _is_json(value):
             from guardrail.content import Unencodable, jsonable  # noqa: PLC0415 - most values are JSON
