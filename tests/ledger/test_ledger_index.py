@@ -362,6 +362,23 @@ def test_on_media_that_cannot_be_written_an_index_is_used_as_it_is(tmp_path: Pat
     assert not (tmp_path / "ledger" / "index.db").exists()
 
 
+def test_an_id_that_the_index_knows_is_read_from_its_own_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files and lanes there are; of several ids, one of which it does not know, the rest is looked through."""
+    for start in range(1, 101, 10):
+        write(tmp_path, A, start, some(1, 10, start))
+    Index(tmp_path).refresh(None)
+    opened = []
+    real = reader._scanned
+    monkeypatch.setattr(reader, "_scanned", lambda *args, **more: opened.append(1) or real(*args, **more))
+    known = [identity(100_000 + at, T + at) for at in (3, 55, 98)]
+    for each in known:
+        assert reader.find(each, tmp_path)["id"] == each
+    assert len(list(reader.read(tmp_path, ids=known))) == 3
+    assert not opened
+    assert len(list(reader.read(tmp_path, ids=[*known, identity(1, T)]))) == 3
+    assert opened
+
+
 def test_a_lookup_costs_the_same_in_a_larger_ledger(tmp_path: Path) -> None:
     """Ten times the records, and no more lines are read than there are hits."""
     read: dict[str, int] = {}

@@ -20,7 +20,7 @@ from guardrail.ledger.index_file import Cursors, IndexFile, Later, cursors
 from guardrail.ledger.index_query import Question, Row
 from guardrail.ledger.index_rows import FORMAT, SHIFT, packed
 from guardrail.ledger.reader import Stored
-from guardrail.ledger.segments import Segment, forwards, line_at, open_segment, parsed, segments
+from guardrail.ledger.segments import Segment, forwards, line_at, open_segment, parsed, segment_of
 from guardrail.ledger.wanted import Wanted
 from guardrail.store import file_lock, forks
 from guardrail.store.sqlite import identity
@@ -189,7 +189,7 @@ class _Reading:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files: dict[str, dict[int, Segment]] = {}  # of each lane, as listed once per search
+        self._files: dict[tuple[str, int], Segment | None] = {}  # by lane and first number, as looked up once per search
 
     def stored(self, rows: list[Row]) -> Iterator[Stored]:
         """Yield what the rows speak of, in their order; nothing for what was pruned or superseded."""
@@ -213,12 +213,12 @@ class _Reading:
                 raise Distrusted
 
     def _segment(self, lane: str, first: int) -> Segment | None:
-        if lane not in self._files:
+        if (lane, first) not in self._files:
             try:
-                self._files[lane] = {each.first: each for each in segments(self._folder / lane)}
+                self._files[lane, first] = segment_of(self._folder / lane, first)
             except OSError:
-                self._files[lane] = {}
-        return self._files[lane].get(first)
+                self._files[lane, first] = None
+        return self._files[lane, first]
 
 
 def _lines(segment: Segment, places: list[int]) -> Iterator[tuple[int, bytes]]:

@@ -236,6 +236,12 @@ def _looked_up(home: Path, which: Wanted, *, newest_first: bool) -> Generator[St
     try:
         cursors = index.refresh()
         hits = index.search(which, cursors, newest_first=newest_first)
+        if which.ids is not None:
+            known = list(hits)
+            if which.ids <= {each.record["id"] for each in known}:  # no two records have the same: there is nothing left to find
+                yield from known
+                return
+            hits = iter(known)
         rest = _scanned(home, which, None, newest_first=newest_first, beyond=cursors)
         with contextlib.closing(rest):
             for each in heapq.merge(hits, rest, key=lambda found: found.order, reverse=newest_first):

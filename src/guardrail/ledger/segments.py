@@ -5,6 +5,7 @@ A closed segment may be compressed (`.jsonl.gz`); places in it are counted in wh
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -58,13 +59,31 @@ def segments(lane: Path) -> list[Segment]:
     Raises:
         OSError: The folder cannot be read.
     """
-    found: dict[int, Path] = {}
-    for path in lane.iterdir():
-        match = _SEGMENT.fullmatch(path.name)
+    names = _names(lane)
+    firsts = sorted(names)
+    return [Segment(lane / names[first], first, upto) for first, upto in zip_longest(firsts, firsts[1:])]
+
+
+def segment_of(lane: Path, first: int) -> Segment | None:
+    """Return the file of a lane that begins with a number, None where there is none; however many others there are.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    names = _names(lane)
+    if first not in names:
+        return None
+    return Segment(lane / names[first], first, min((each for each in names if each > first), default=None))
+
+
+def _names(lane: Path) -> dict[int, str]:
+    """Return the names of a lane's files by the numbers of their first records."""
+    found: dict[int, str] = {}
+    for name in os.listdir(lane):  # noqa: PTH208 - a lane may have thousands, and a `Path` costs as much as all the rest
+        match = _SEGMENT.fullmatch(name)
         if match is not None and not (match[2] and int(match[1]) in found):  # of a file just being compressed, the plain one
-            found[int(match[1])] = path
-    firsts = sorted(found)
-    return [Segment(found[first], first, upto) for first, upto in zip_longest(firsts, firsts[1:])]
+            found[int(match[1])] = name
+    return found
 
 
 def written(path: Path) -> float:
