@@ -76,10 +76,19 @@ def kept(name: str, home: Path, seconds: float) -> None:
     made_for(seconds / 10, 1_000, run)
     tool.written()
     before, start = memory(), time.monotonic()
-    calls = made_for(seconds, MILLION, run)
-    say(calls=calls, took=time.monotonic() - start, grown=memory() - before, written=False)
+    first = made_for(seconds / 2, MILLION // 2, run)
+    middle = memory()
+    second = made_for(start + seconds - time.monotonic(), first, run)
+    say(
+        calls=first + second,
+        second=second,
+        took=time.monotonic() - start,
+        grown=memory() - before,
+        late=memory() - middle,
+        written=False,
+    )
     tool.written()
-    say(grown=memory() - before, written=True)
+    say(grown=memory() - before, late=memory() - middle, written=True)
 
 
 def dead(name: str, home: Path, seconds: float, port: int) -> None:

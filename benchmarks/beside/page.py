@@ -100,20 +100,21 @@ def _memory(found: Found, seconds: float, window: float) -> str:
         if each["name"] == "bare":
             continue
         if "calls" not in memory:
-            rows.append([_name(each), "did not end", "", "", "", ""])
+            rows.append([_name(each), "did not end", "", "", "", "", ""])
             continue
         many = f"{memory['calls']:,}"
         rows.append([
-            _name(each), many, f"{memory['took']:.0f}", f"{memory['grown']:.1f}",
-            f"{memory['grown'] / memory['calls'] * 2**20:.0f}", "" if memory["written"] else "not all was written",
+            _name(each), many, f"{memory['took']:.0f}", f"{memory['grown']:.1f}", f"{memory['late']:.1f}",
+            f"{memory['late'] / max(1, memory['second']) * 2**20:.0f}", "" if memory["written"] else "not all was written",
         ])  # fmt: skip
     notes = _problems(found, "memory", lambda memory: [memory["problem"]])
     return f"""## Memory after a million calls
 
-{_table(["tool", "calls", "in, s", "grown by, MiB", "bytes for a call", ""], rows, 1, last=1)}
+{_table(["tool", "calls", "in, s", "grown by, MiB", "of which in the second half", "there, bytes for a call", ""], rows, 1, last=1)}
 
-Resident memory after {MILLION:,} calls one after the other, less that after the first hundreds, when everything is written. A tool that does
-not make so many calls within {seconds:g} s makes fewer, and the table says how many: its bytes for a call count, not its MiB.
+Resident memory after {MILLION:,} calls one after the other, less that after the first hundreds, when everything is written. What grows in the
+first half only is a queue or a buffer that has filled; what grows in the second half too goes on growing. A tool that does not make so many
+calls within {seconds:g} s makes fewer, and the table says how many: its bytes for a call count, not its MiB.
 {notes}"""
 
 
