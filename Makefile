@@ -62,7 +62,7 @@ gauntlet: $(VENV)/.test ## every case through guardrail and each peer, each in i
 	@$(INSTALL) -e '.[bench]'
 	@$(PY) -m benchmarks.gauntlet --out docs/gauntlet.md
 
-faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte: ten minutes and more
+faults: $(VENV)/.test ## a thousand kills, power cuts, damage at every byte, a minute without the database: ten minutes and more
 	@$(INSTALL) fusepy
 	@TEST_FAULTS=1 LEDGER_MODEL_EXAMPLES=500 $(PY) -m pytest -q -o timeout=3600 tests/faults tests/ledger/test_ledger_model.py
 
