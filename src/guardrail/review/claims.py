@@ -32,7 +32,7 @@ _vote_slots = select(claim.c.slot).where(claim.c.ticket_id == bindparam("of"), c
 _lost = update(claim).where(
     claim.c.ticket_id == bindparam("of"), claim.c.state == "held", claim.c.lease_until <= bindparam("now")
 )
-_take = Prepared(update(ticket).where(ticket.c.id == bindparam("of")).returning(ticket))
+_take = Prepared(update(ticket).where(ticket.c.id == bindparam("of")))
 
 
 def new_token() -> str:
@@ -191,10 +191,10 @@ def take(
     settled = _settling(row, 0.0 if len(free) > 1 else min(ends), row["state"])
     noted = [rows.noting_step(row["id"], "reassigned", settled[1]["state"], now, actor=me)] if over_another else []
     given = _given(connection.dialect.name, again), part
-    mine, now_so, *said = together(connection, given, settled, *noted, *also)
+    mine, _, *said = together(connection, given, settled, *noted, *also)
     if mine.first is None:  # which undoes the rest
         raise _held(row, f"{me.id} has a part in ticket {row['id']} already", "another person must take it")
-    return now_so.first or row, said[len(noted) :]
+    return rows.changed_by(row, settled[1]), said[len(noted) :]
 
 
 @cache
@@ -215,7 +215,7 @@ def _settle(connection: Connection, row: Row, free_at: float, state: str) -> Non
 
 
 def _settling(row: Row, free_at: float, state: str) -> Asked:
-    """Return the statement that does what `_settle` does, and gives the ticket as it is then."""
+    """Return the statement that does what `_settle` does."""
     if state != "adjudicate":
         state = "claimed" if free_at else "pending"
     return _take, {"of": row["id"], "free_at": free_at, "state": state}

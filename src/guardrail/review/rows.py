@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Update, bindparam, func, or_, select, update
@@ -45,7 +45,7 @@ _answered = (
     .limit(1)
 )
 _answered_by = _answered.where(ticket.c.version == bindparam("version"))
-_end = Prepared(update(ticket).where(ticket.c.id == bindparam("of"), is_open).returning(ticket))
+_end = Prepared(update(ticket).where(ticket.c.id == bindparam("of"), is_open))
 _history = Prepared(select(step).where(step.c.ticket_id == bindparam("of")).order_by(step.c.seq))
 _parts = Prepared(select(claim).where(claim.c.ticket_id == bindparam("of")).order_by(claim.c.claimed, claim.c.reviewer))
 _LABELS = {"case": "review"}  # what the source of a label is called, where it is not the kind of the ticket
@@ -226,10 +226,15 @@ def end(
         facts: Of the step: verdict, value, reason, note.
     """
     (statement, values), *others = ending(connection, row, state, now, actor=actor, voted=voted, **facts)
-    ended = statement.first(connection, values)
-    if ended is not None:
-        together(connection, *others)
-    return ended
+    if not statement.run(connection, values):
+        return None
+    together(connection, *others)
+    return changed_by(row, values)
+
+
+def changed_by(row: Row, values: Mapping[str, Any]) -> Row:
+    """Return a ticket's row as an update with these values leaves it."""
+    return {**row, **{name: value for name, value in values.items() if name != "of"}}
 
 
 def ending(
@@ -242,7 +247,7 @@ def ending(
     voted: int | None = None,
     **facts: str | None,
 ) -> list[Asked]:
-    """Return the statements that end an open ticket, which is locked and was read as open; the first gives it as it is then."""
+    """Return the statements that end an open ticket, which is locked and was read as open; the first changes its row."""
     changed = {"state": state, "act_at": None, "voted": row["voted"] if voted is None else voted, **callbacks.queued(row, now)}
     noted = noting_step(row["id"], state, state, now, actor=actor, **facts)
     return [(_end, {"of": row["id"], **changed}), noted, *changes.telling(connection)]

@@ -119,21 +119,22 @@ def cast(
 def _decided(connection: Connection, row: Row, me: Actor, vote: Vote, now: float, *before: Asked) -> Voted:
     """End a ticket with an answer; a vote that is to be counted before goes with the same journey to the server."""
     event = _event(row, me, vote, state="decided")
+    ending = rows.ending(connection, row, "decided", now, actor=me, voted=row["voted"] + 1, **vote._asdict())
     said = together(
         connection,
         *before,
-        *rows.ending(connection, row, "decided", now, actor=me, voted=row["voted"] + 1, **vote._asdict()),
+        *ending,
         *(rows.putting_label(row, vote.value, now, reason=vote.reason, actor=me) if vote.value is not None else ()),
         tell.noting(event, now),
     )
-    for each in said[: len(before)]:
+    for each in said[: len(before) + 1]:
         _counted(each, row)
-    return Voted(said[len(before)].first or row, [event])
+    return Voted(rows.changed_by(row, ending[0][1]), [event])
 
 
-def _counted(vote: Said, row: Row) -> None:
-    """See that a vote was taken: the ticket is locked and the claim was seen to hold, so nothing but a defect keeps it out."""
-    if not vote.changed:
+def _counted(said: Said, row: Row) -> None:
+    """See that a vote, or an end, was taken: the ticket is locked and was seen to be open, so nothing but a defect keeps it out."""
+    if not said.changed:
         raise claims.stale(row)  # which undoes all
 
 
