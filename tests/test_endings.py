@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+import pickle
 import threading
 import time
 
@@ -19,8 +22,10 @@ from guardrail import (
     CircuitOpen,
     Confidence,
     ConfigError,
+    Decision,
     Deferred,
     Fallback,
+    GuardrailError,
     InvalidInput,
     InvalidOutput,
     LimitExceeded,
@@ -28,6 +33,7 @@ from guardrail import (
     Review,
     ReviewUnavailable,
     Stopped,
+    batch,
     configure,
     control,
     decide,
@@ -363,3 +369,43 @@ def test_an_answer_without_its_required_record_is_refused(kind, home) -> None:
     decision = decide(predict, 1) if kind == "sync" else asyncio.run(decide(later, 1))
     assert (decision.outcome, type(decision.error)) == ("refused", AuditUnavailable)
     assert not decision.ok
+
+
+@pytest.mark.parametrize("way", [lambda found: pickle.loads(pickle.dumps(found)), copy.copy, copy.deepcopy])
+def test_a_decision_travels_whole(way) -> None:
+    """To another process, into a cache, as a copy: with outcome, error, ticket and times; what was not kept is still not kept."""
+
+    @guarded(name="traveller", confidence=0.5, review="loans")
+    def predict(sure: float) -> tuple[list[str], float]:
+        if sure > 1:
+            raise ValueError("too sure")
+        return ["yes"], sure
+
+    decisions = [decide(predict, given) for given in (0.9, 0.1, 2.0, "x")]
+    assert [each.outcome for each in decisions] == ["answered", "deferred", "failed", "refused"]
+    (*_, earlier) = guard_of(predict).last(4)
+    for decision in (*decisions, earlier):
+        twin = way(decision)
+        assert repr(twin) == repr(decision)
+        for name in Decision.__slots__:
+            if name not in ("_value", "error", "ticket"):
+                assert getattr(twin, name) == getattr(decision, name), name
+        assert str(twin.error) == str(decision.error)
+        assert (twin.ticket and twin.ticket.id) == (decision.ticket and decision.ticket.id)
+    assert way(decisions[0]).value == (["yes"], 0.9)
+    with pytest.raises(Deferred):
+        _ = way(decisions[1]).value
+    with pytest.raises(GuardrailError, match="not kept"):
+        _ = way(earlier).value
+
+
+def test_figures_are_json() -> None:
+    """Of a guard, a decision and a batch."""
+
+    @guarded(name="figures", cache="1m", breaker=True, limit=2, retry=2)
+    def predict(number: float) -> float:
+        return number
+
+    decision = decide(predict, 1.0)
+    for each in (guard_of(predict).stats(), decision.timings, batch(predict, [(1.0,), (2.0,)]).counts):
+        assert json.loads(json.dumps(each)) == each

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from guardrail.errors import GuardrailError
 
@@ -15,7 +14,10 @@ if TYPE_CHECKING:
     from guardrail.review.ticket import Ticket
 
 R = TypeVar("R")
-_NOT_KEPT: Final = object()
+
+
+class _NotKept:
+    """Stands for an answer that an earlier decision does not hold; a class, so that it is the same one in every process."""
 
 
 class Outcome(StrEnum):
@@ -132,6 +134,18 @@ class Decision(Generic[R]):
         for name, content in fields.items():
             setattr(self, name, content)
 
+    def __getstate__(self) -> dict[str, Any]:
+        from guardrail.ledger.entry import without_frames  # noqa: PLC0415 - avoids a cycle at import
+
+        state = {name: getattr(self, name) for name in self.__slots__}
+        if self.error is not None:  # it goes without its frames; one that cannot be made anew in another process as a name
+            state["error"] = without_frames(self.error)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, content in state.items():
+            setattr(self, name, content)
+
     @property
     def value(self) -> R:
         """The answer.
@@ -142,7 +156,7 @@ class Decision(Generic[R]):
         """
         if self.error is not None:
             raise self.error
-        if self._value is _NOT_KEPT:
+        if self._value is _NotKept:
             raise GuardrailError(
                 "the answer of this earlier decision was not kept", guard=self.guard, decision_id=self.id,
                 hint="call decide(predict, ...) to hold on to an answer",
@@ -175,7 +189,7 @@ def decision_of(entry: Entry, value: Any = None, error: BaseException | None = N
     if error is None:
         error = extra.get("error")
     if value is MISSING and error is None:
-        value = _NOT_KEPT if isinstance(entry.output, Mapping) or entry.output == () else entry.output
+        value = _NotKept if isinstance(entry.output, Mapping) or entry.output == () else entry.output
         if entry.plan.returns_prediction and isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - kept as a pair
             value = Prediction(*value)
     span = extra.get("span")
@@ -195,7 +209,7 @@ def decision_of(entry: Entry, value: Any = None, error: BaseException | None = N
         error=error,
         attempts=entry.attempts,
         stop_reason=extra.get("stop_reason"),
-        timings=MappingProxyType({**(extra.get("stages") or {}), "total": entry.took}),
+        timings={**(extra.get("stages") or {}), "total": entry.took},
         would=extra.get("would", ()),
         trace_id=None if span is None else traces.ids(span)[0],
         business_id=extra.get("business_id"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from guardrail.call import MISSING
@@ -29,7 +28,7 @@ def stats(guard: Guard) -> Mapping[str, Any]:
     if caching is not None:
         figures["cached_rows"] = len(caching.rows)
     figures["abandoned"] = hand_off.abandoned(guard.name)
-    return MappingProxyType(figures)
+    return figures
 
 
 def last(guard: Guard, n: int) -> Sequence[Decision[Any]]:

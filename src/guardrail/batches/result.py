@@ -7,7 +7,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from guardrail.call import decision_id
@@ -107,7 +106,7 @@ class Batch(Generic[R]):
     def counts(self) -> Mapping[Outcome, int]:
         """How many rows ended how; only outcomes that occur."""
         found = Counter(self.outcomes)
-        return MappingProxyType({outcome: found[outcome] for outcome in Outcome if outcome in found})
+        return {outcome: found[outcome] for outcome in Outcome if outcome in found}
 
     def __len__(self) -> int:
         return len(self.values)
@@ -138,7 +137,7 @@ class Batch(Generic[R]):
             error=error,
             attempts=self._attempts[at],
             stop_reason=rare.get("stop_reason"),
-            timings=MappingProxyType({"total": self._took[at], **(rare.get("stages") or {})}),
+            timings={"total": self._took[at], **(rare.get("stages") or {})},
             would=rare.get("would", ()),
             trace_id=rare.get("trace_id"),
             business_id=rare.get("business_id"),

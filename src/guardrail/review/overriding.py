@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
@@ -152,7 +151,7 @@ def _decision(old: Decided, ticket: Ticket, value: Any, who: Actor, *, final: bo
         error=error,
         attempts=0,
         stop_reason=None,
-        timings=MappingProxyType({}),
+        timings={},
         would=(),
         trace_id=None,
         business_id=old.business_id,
