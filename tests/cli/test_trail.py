@@ -15,6 +15,7 @@ import pytest
 from typer.testing import Result
 
 from guardrail import call as calls
+from guardrail import decide, guarded
 from guardrail.call import decision_id
 from guardrail.ledger import writer
 from guardrail.ledger.entry import Entry
@@ -148,6 +149,22 @@ def test_show_takes_the_beginning_of_an_id_and_a_business_id(run: Run) -> None:
     told = json.loads(run("show", "loan-17", "--json").stdout)
     assert (told["record"]["id"], told["others"]) == (new, [old])
     assert "1 earlier" in run("show", "loan-17").stdout
+
+
+def test_show_takes_a_ticket_as_people_see_it(run: Run) -> None:
+    """Its whole id, or its end, as the list of cases prints it; also where the queue has forgotten it."""
+
+    @guarded(name="loans", version="1", confidence=0.8, review="loans")
+    def predict(income: float) -> tuple[str, float]:
+        return "yes", 0.5
+
+    decision = decide(predict, 5.0)
+    assert decision.ticket is not None
+    for part in (decision.ticket.id, decision.ticket.id[-8:]):
+        assert json.loads(run("show", part, "--json").stdout)["record"]["id"] == decision.id
+    gone = made(outcome="deferred", output=None, extra={"ticket": SimpleNamespace(id="ticket-9")})
+    writer.flush(5)
+    assert json.loads(run("show", "ticket-9", "--json").stdout)["record"]["id"] == gone
 
 
 def test_show_of_nothing_is_an_error(run: Run) -> None:

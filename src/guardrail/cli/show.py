@@ -24,7 +24,9 @@ _SAYS: Final = {
 
 
 def show(
-    what: Annotated[str, typer.Argument(metavar="ID", help="A decision's id, the beginning of one, or a business id.")],
+    what: Annotated[
+        str, typer.Argument(metavar="ID", help="A decision's id, the beginning of one, a business id, or a ticket's id.")
+    ],
     *,
     guard: Annotated[str | None, typer.Option("--guard", help="For a business id: only this guard.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -32,7 +34,7 @@ def show(
     """Tell the whole story of one decision: the record, what happened inside and afterwards, and the rules in force."""
     found = story.tell(what, guard)
     if found is None:
-        raise fail("no record has this id or business id; `guardrail tail` shows the latest", 1)
+        raise fail("no record has this id, business id or ticket; `guardrail tail` shows the latest", 1)
     which = Wanted(ids=frozenset({found.record["id"]}))
     recorded = told.tell("show", which, 1 + len(found.inner) + len(found.events) + len(found.others), sync=True)
     if as_json:

@@ -77,7 +77,7 @@ def tell(what: str, guard: str | None = None, home: Path | None = None) -> Story
     """Tell the story of a decision.
 
     Args:
-        what: Its id, the beginning of one, or a business id, of which the latest decision is told.
+        what: Its id, the beginning of one, a business id, of which the latest decision is told, or its ticket's id or the end of that.
         guard: For a business id: only this guard.
         home: The folder of the embedded store; None: this process's.
 
@@ -91,9 +91,9 @@ def tell(what: str, guard: str | None = None, home: Path | None = None) -> Story
     if found is None:
         which = Wanted(business_id=what, event=_DECISIONS, guard=None if guard is None else frozenset({guard}))
         same = list(reader.stored(which, home, limit=_OTHERS, newest_first=True))
-        if not same:
+        found, others = (same[0], [each.record for each in same[1:]]) if same else (_of_ticket(what, home), [])
+        if found is None:
             return None
-        found, others = same[0], [each.record for each in same[1:]]
     record = found.record
     story = Story(record=blobs.whole(record, home), lane=found.lane, seq=found.seq, proof=proof(home, found), others=others)
     _within(story, home)
@@ -106,6 +106,20 @@ def tell(what: str, guard: str | None = None, home: Path | None = None) -> Story
 def _found(what: str, home: Path) -> Stored | None:
     record = reader.find(what, home)
     return None if record is None else next(reader.stored(Wanted(ids=frozenset({record["id"]})), home), None)
+
+
+def _of_ticket(what: str, home: Path) -> Stored | None:
+    """Return the decision that a ticket is about; of a part of the ticket's id only where the queue can be read."""
+    from guardrail.store import engine  # noqa: PLC0415 - for those who ask by a ticket
+
+    ticket = what
+    with contextlib.suppress(GuardrailError):
+        if engine.exists():
+            from guardrail.review import desk  # noqa: PLC0415 - SQLAlchemy
+
+            ticket = desk.resolve(what)
+    which = Wanted(naming=frozenset({ticket}), event=_DECISIONS)
+    return next((each for each in reader.stored(which, home) if each.record.get("ticket") == ticket), None)
 
 
 def _within(story: Story, home: Path) -> None:

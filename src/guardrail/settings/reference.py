@@ -56,6 +56,8 @@ def rows() -> list[Row]:
 def _shown(value: object, setting: Setting) -> str:
     if value is None:
         return f"({setting.shown})" if setting.shown else ""
+    if value == ():
+        return f"({setting.shown})" if setting.shown else "(none)"
     return "***" if setting.secret and not isinstance(value, SecretText) else _plain(value)
 
 
@@ -67,6 +69,8 @@ def _plain(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int | float | timedelta | Path | SecretText):
         return str(value)
+    if isinstance(value, tuple):
+        return ",".join(map(_plain, value))
     return f"{type(value).__name__}(…)"
 
 
