@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from typer.testing import Result
 
-from guardrail import Confidence, Threshold, batch, feedback, guarded
+from guardrail import Audit, Confidence, NoThreshold, Threshold, batch, feedback, guarded
 
 Run = Callable[..., Result]
 EASY = ("--max-error", "0.2", "--delta", "0.2")
@@ -83,6 +83,25 @@ def test_without_a_threshold_it_fails_and_writes_none(run: Run, answers: None, t
     told = run("calibrate", "credit", "--json")
     assert told.exit_code == 1
     assert json.loads(told.stdout)["no_threshold"]["labels"] == 59
+
+
+def test_groups_are_written_where_all_together_have_no_threshold(run: Run, tmp_path: Path) -> None:
+    """With status 0 and a plain word: one group has five labels, and takes nothing from the other."""
+
+    @guarded(name="credit", version="3", confidence=Confidence(), audit=Audit(inputs="plain"))
+    def predict(region: str) -> tuple[str, float]:
+        return "yes", 0.9
+
+    for each in batch(predict, ["south" if at < 5 else "north" for at in range(60)]):
+        feedback(each.id, "yes")
+    out = tmp_path / "credit.json"
+    result = run("calibrate", "credit", *EASY, "--groups", "region", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert "only groups have a threshold, all together have none" in result.stdout
+    assert "all others are deferred" in result.stdout
+    found = Threshold.load(out)
+    assert isinstance(found, NoThreshold)
+    assert found.certified == ("north",)
 
 
 def test_a_guard_without_answers_is_an_error(run: Run) -> None:

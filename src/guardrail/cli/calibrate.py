@@ -46,11 +46,10 @@ def calibrate(
 ) -> None:
     """Find the confidence from which on a guard's answers are wrong at most so often, with a stated certainty.
 
-    The labels come from feedback, from decided cases, and from answers that were drawn to be checked. Ends with status 1 where no
-    threshold is certified; then nothing is written to --out.
+    The labels come from feedback, from decided cases, and from answers that were drawn to be checked. Ends with status 1 where
+    nothing is certified, neither for all cases nor for one of --groups; then nothing is written to --out.
     """
     from guardrail.review.calibrated import calibrated_from_labels
-    from guardrail.thresholds.threshold import Threshold
 
     for path, ending in ((plot, ".svg"), (out, ".json")):
         if path is not None and path.suffix != ending:
@@ -65,10 +64,11 @@ def calibrate(
         if calls is None:
             raise ConfigError("the ledger spans too little time to say how many calls there are a day", hint="add --per-day")
         costs = made.found.reviews(calls, reviewers=reviewers, per_hour=per_hour, hours=hours)
+    usable = _usable(made)
     with reasons_told():
         if plot is not None:
             plot.write_text(_picture(made, max_error), encoding="utf-8")
-        key = made.found.save(out) if out is not None and isinstance(made.found, Threshold) else None
+        key = made.found.save(out) if out is not None and usable else None
     if as_json:
         planned = (
             {} if costs is None else {"reviews": {name: None if each == math.inf else each for name, each in vars(costs).items()}}
@@ -78,8 +78,15 @@ def calibrate(
         _tell(made, costs, calls)
         if key is not None:
             say(f"\nWritten to {clean(out)}, signed by {key}")
-    if not isinstance(made.found, Threshold):
+    if not usable:
         raise typer.Exit(_NONE)
+
+
+def _usable(made: Calibration) -> bool:
+    """Return whether a guard can answer anything by it."""
+    from guardrail.thresholds.threshold import NoThreshold
+
+    return not isinstance(made.found, NoThreshold) or bool(made.found.certified)
 
 
 def _tell(made: Calibration, costs: Reviews | None, calls: float | None) -> None:
@@ -87,8 +94,10 @@ def _tell(made: Calibration, costs: Reviews | None, calls: float | None) -> None
     from guardrail.thresholds.threshold import Threshold
 
     found = made.found
-    good = isinstance(found, Threshold)
-    say(f"[bold]{clean(made.guard)} {clean(made.version)}[/bold]{'' if good else ': [red]no threshold is certified[/red]'}")
+    bad = "" if isinstance(found, Threshold) else ": [red]no threshold is certified[/red]"
+    if _usable(made) and bad:
+        bad = ": [yellow]only groups have a threshold, all together have none[/yellow]"
+    say(f"[bold]{clean(made.guard)} {clean(made.version)}[/bold]{bad}")
     lines: list[tuple[str, Any]] = [*facts(found), *(line for line in made.facts() if line[0] != "note")]
     if costs is not None:
         lines += _costs(costs)
