@@ -65,6 +65,14 @@ def test_gold_cases_look_like_others_and_are_counted_apart(case: Make) -> None:
     assert labels.read() == []
 
 
+def test_a_gold_case_with_a_vector_is_known_by_the_choice_that_it_says(case: Make) -> None:
+    """Whether that was chosen, or accepted as it stood."""
+    for number, value in ((7, "yes"), (8, "no"), (9, None)):
+        shown = review.put(case(number, kind="gold", expected=[0.2, 0.8], provisional=[0.2, 0.8], choices=["no", "yes"]))
+        review.decide(shown.id, actor="kim", **({"verdict": "accept"} if value is None else {"value": value}))
+    assert (review.quality()["gold"]["hits"], review.quality()["gold"]["cases"]) == (2, 3)
+
+
 def test_checks_are_weighed_by_the_chance_that_they_were_made(case: Make) -> None:
     """A wrong answer that was drawn once in ten counts ten times one that came for certain."""
     for number, (inclusion, answer) in enumerate([(0.1, "no"), (0.1, "yes"), (1.0, "yes"), (1.0, "yes")]):

@@ -113,7 +113,7 @@ def _without_nan(value: Any) -> Any:
 
 def votes_of(connection: Connection, queue: str | None, guard: str | None, since: float | None) -> Sequence[Row]:
     """Return the votes that were cast, the oldest first, with what is known of their tickets."""
-    of_ticket = [ticket.c[name] for name in ("kind", "queue", "guard", "provisional", "expected", "inclusion")]
+    of_ticket = [ticket.c[name] for name in ("kind", "queue", "guard", "provisional", "expected", "choices", "inclusion")]
     of_claim = [claim.c[name] for name in ("ticket_id", "reviewer", "verdict", "value", "reason", "blind", "claimed", "voted")]
     query = select(*of_claim, *of_ticket).join(ticket, ticket.c.id == claim.c.ticket_id).where(claim.c.state == "voted")
     for column, text in ((ticket.c.queue, queue), (ticket.c.guard, guard)):
@@ -138,7 +138,9 @@ def rate(hits: int, cases: int) -> Rate:
 
 
 def _right(vote: Row) -> bool:
-    return vote["value"] is not None and bool(said_by(from_text(vote["value"])) == said_by(from_text(vote["expected"])))
+    choices = from_text(vote["choices"])
+    given, expected = (said_by(from_text(vote[name]), choices) for name in ("value", "expected"))
+    return vote["value"] is not None and bool(given == expected)
 
 
 def _agreement(votes: Sequence[Row]) -> agreement.Agreements:
