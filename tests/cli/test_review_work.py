@@ -83,7 +83,7 @@ def test_people_figures_and_the_clock(run: Run) -> None:
     put(2, levels=[{"role": "duty", "within": 60.0, "notify": []}])
     run("review", "decide", put(3).id, "no", "--by", "anna")
     told = run("review", "stats").stdout
-    for text in ("2 pending", "1 wait for a role that nobody has", "3 filed", "1 change", "anna"):
+    for text in ("2 pending", "1 wait for a role that nobody has", "3 filed", "1 change", "anna", "0.0 to 5.6"):
         assert text in told
     assert json.loads(run("review", "stats", "--queue", "none", "--json").stdout)["open"]["pending"] == 0
     assert json.loads(run("review", "tick", "--json").stdout) == {
@@ -97,7 +97,7 @@ def test_how_well_it_goes(run: Run) -> None:
     for number, answer in enumerate(["yes", "no"]):
         run("review", "decide", put(number).id, answer, "--by", "anna", *(["--reason", "fraud"] if answer == "no" else []))
     told = run("review", "quality").stdout
-    for text in ("accepted    50.0%", "fraud", "anna"):
+    for text in ("accepted    50.0%", "fraud", "anna", "0.2 to 7.2"):
         assert text in told
     assert json.loads(run("review", "quality", "--queue", "loans", "--json").stdout)["gold"]["value"] is None
 

@@ -32,11 +32,12 @@ def test_what_people_made_of_the_models_answers(case: Make) -> None:
     assert (found["accepted_blind"]["hits"], found["accepted_blind"]["cases"]) == (1, 2)
     assert found["accepted"]["low"] < 0.75 < found["accepted"]["high"]
     assert found["reasons"] == {"model_error": 2}
-    assert found["load"] == {"anna": 4, "ben": 3}
+    assert [(name, each["cases"]) for name, each in found["load"].items()] == [("anna", 4), ("ben", 3)]
+    assert found["load"]["ben"] == pytest.approx({"cases": 3, "low": 0.618672, "high": 8.767273}, abs=1e-6)
     assert (found["unsure"]["hits"], found["unsure"]["cases"]) == (1, 7)
     assert review.quality("none")["accepted"]["value"] is None
     card = found._repr_html_()  # type: ignore[attr-defined]
-    for text in ("75.0%", "19.4% to 99.4%", "reasons: model_error", "load: anna"):
+    for text in ("75.0%", "19.4% to 99.4%", "reasons: model_error", "load: anna", "1.1 to 10.2"):
         assert text in card
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from guardrail.review import upkeep
 from guardrail.review.case import plain
+from guardrail.review.counts import load
 from guardrail.store import engine
 from guardrail.store.tables import claim, is_open, step, ticket
 
@@ -22,8 +23,8 @@ def stats(queue: str | None = None) -> Mapping[str, Any]:
     Returns:
         `open` with the states that a person may answer and their counts; `oldest_seconds`, the age of the oldest open case;
         `overdue`, how many are past their due time; `unclaimable`, how many wait for a role that nobody has; `last_day` with how
-        many were filed, decided (by verdict), expired, how many of those let the provisional answer stand (`defaulted`), cancelled, how many decisions each reviewer made, and the
-        seconds from filing to decision and from claim to vote (median and 95th percentile, None without decisions).
+        many were filed, decided (by verdict), expired, how many of those let the provisional answer stand (`defaulted`), cancelled, how many answers (`cases`) each
+        reviewer gave, with the exact 95 % interval, `low` to `high`, of how many are to be expected of them in a day, and the seconds from filing to decision and from claim to vote (median and 95th percentile, None without decisions).
 
     Raises:
         StoreError: The store cannot be read.
@@ -86,10 +87,12 @@ def _read(connection: Connection, queue: str | None, now: float) -> dict[str, An
         .limit(_MOST)
     )
     work: list[float] = []
+    names: list[str] = []
     for name, claimed, voted in connection.execute(votes):
-        day["by_reviewer"][name] = day["by_reviewer"].get(name, 0) + 1
+        names.append(name)
         if voted > claimed:  # who claims and votes in one go did the work before
             work.append(voted - claimed)
+    day["by_reviewer"] = load(names)
     day["seconds_to_decide"], day["seconds_of_work"] = _percentiles(took), _percentiles(work)
     return found
 
