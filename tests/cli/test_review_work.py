@@ -92,6 +92,14 @@ def test_people_figures_and_the_clock(run: Run) -> None:
     assert "removed" in run("review", "people", "remove", "sue").stdout
 
 
+def test_an_appeal_without_a_senior_says_so(run: Run) -> None:
+    """Where the case is shown, and where the queue is."""
+    ticket = put(1, kind="appeal", queue="appeals")
+    assert "nobody who may decide it had the role senior" in " ".join(run("review", "show", ticket.id).stdout.split())
+    assert "1 wait for anybody who had no part in the decision" in run("review", "stats").stdout
+    assert "1 appeals wait for anybody" in " ".join(run("doctor").stdout.split())
+
+
 def test_how_well_it_goes(run: Run) -> None:
     """Rates with their intervals for people; everything, without NaN, for scripts."""
     for number, answer in enumerate(["yes", "no"]):

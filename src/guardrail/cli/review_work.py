@@ -159,7 +159,13 @@ def stats(
     say(f"open        {waits}{oldest}")
     say(f"overdue     {found['overdue']}")
     if found["unclaimable"]:
-        say(f"[yellow]unclaimable {found['unclaimable']} wait for a role that nobody has: `guardrail review people set`[/yellow]")
+        say(
+            f"[yellow]unclaimable {found['unclaimable']} wait for a role that nobody has who may decide them: `guardrail review people set`[/yellow]"
+        )
+    if found["without_senior"]:
+        say(
+            f"[yellow]appeals     {found['without_senior']} wait for anybody who had no part in the decision: nobody else had the role senior[/yellow]"
+        )
     decided = ", ".join(f"{count} {clean(verdict)}" for verdict, count in day["decided"].items()) or "0"
     say(f"last day    {day['filed']} filed; decided: {decided}; {day['expired']} expired, {day['cancelled']} cancelled")
     for name, times in (("to decide", day["seconds_to_decide"]), ("of work", day["seconds_of_work"])):
