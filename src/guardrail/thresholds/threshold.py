@@ -35,7 +35,8 @@ class Threshold(Calibrated):
         labels: How many labelled cases there were.
         version: The model's version that it holds for; "0" where none was named.
         expires: When it ends, in UTC; None for never.
-        data: Digest of the calibration data (SHA-256).
+        data: Digest of the labels that it was made from (SHA-256), by which `guardrail.review.recheck` knows them again. No guard asks
+            for it: that labels have come since makes no threshold wrong.
         groups: Thresholds of single groups, by name, all of which hold at once.
         points: The risk-coverage curve.
         scores: How much the confidence is worth.
