@@ -83,7 +83,7 @@ def test_people_figures_and_the_clock(run: Run) -> None:
     put(2, levels=[{"role": "duty", "within": 60.0, "notify": []}])
     run("review", "decide", put(3).id, "no", "--by", "anna")
     told = run("review", "stats").stdout
-    for text in ("2 pending", "1 wait for a role that nobody has", "3 filed", "1 change", "anna"):
+    for text in ("2 pending", "1 wait for a role that nobody has", "3 filed", "1 change", "anna", "0.0 to 5.6"):
         assert text in told
     assert json.loads(run("review", "stats", "--queue", "none", "--json").stdout)["open"]["pending"] == 0
     assert json.loads(run("review", "tick", "--json").stdout) == {
@@ -92,12 +92,20 @@ def test_people_figures_and_the_clock(run: Run) -> None:
     assert "removed" in run("review", "people", "remove", "sue").stdout
 
 
+def test_an_appeal_without_a_senior_says_so(run: Run) -> None:
+    """Where the case is shown, and where the queue is."""
+    ticket = put(1, kind="appeal", queue="appeals")
+    assert "nobody who may decide it had the role senior" in " ".join(run("review", "show", ticket.id).stdout.split())
+    assert "1 wait for anybody who had no part in the decision" in run("review", "stats").stdout
+    assert "1 appeals wait for anybody" in " ".join(run("doctor").stdout.split())
+
+
 def test_how_well_it_goes(run: Run) -> None:
     """Rates with their intervals for people; everything, without NaN, for scripts."""
     for number, answer in enumerate(["yes", "no"]):
         run("review", "decide", put(number).id, answer, "--by", "anna", *(["--reason", "fraud"] if answer == "no" else []))
     told = run("review", "quality").stdout
-    for text in ("accepted    50.0%", "fraud", "anna"):
+    for text in ("accepted    50.0%", "fraud", "anna", "0.2 to 7.2"):
         assert text in told
     assert json.loads(run("review", "quality", "--queue", "loans", "--json").stdout)["gold"]["value"] is None
 

@@ -234,6 +234,49 @@ def test_an_accepted_answer_is_what_the_model_gave(kind: str) -> None:
     assert (decision.outcome, decision.value.value, decision.value.confidence) == ("human", 5.0, 0.25)
 
 
+@KINDS
+@pytest.mark.parametrize(
+    ("own", "returns", "one_hot"),
+    [([0.4, 0.6], list[float], [0.0, 1.0]), ((0.4, 0.6), tuple[float, float], (0.0, 1.0)), ([0.3, 0.6, 0.1], list[float], [0.0, 1.0, 0.0])],
+)  # fmt: skip
+def test_who_chooses_what_a_vector_says_accepts_it(kind: str, own: Any, returns: Any, one_hot: Any) -> None:
+    """The caller gets the choice, one-hot, or by `answer=`; the model's own vector where it was accepted without a choice."""
+    choices = ["no", "yes", "later"][: len(own)]
+    option = {"confidence": Confidence(0.99, of=max), "audit": by_amount(kind)}
+    ask = asking(kind, lambda _: own, returns, **option, review=Review("loans", reuse="1h", choices=choices))
+    for amount, said in ((1.0, {"value": "yes"}), (2.0, {"verdict": "accept"})):
+        ticket = ask(amount).ticket
+        assert ticket is not None
+        review.decide(ticket.id, actor="anna", **said)
+        assert review.ending(ticket.id).verdict == "accept"
+    assert [ask(amount).value for amount in (1.0, 2.0)] == [one_hot, own]
+    assert review.quality()["accepted"]["hits"] == 2
+    ways = Review("loans", reuse="1h", choices=choices, answer=lambda choice, provisional: {"said": choice, "of": provisional})
+    assert asking(kind, lambda _: own, Any, **option, review=ways)(1.0).value == {"said": "yes", "of": own}
+
+
+def test_a_choice_is_the_answer_where_the_model_has_none_by_now() -> None:
+    """What was chosen for an earlier vector is no vector by itself; an array stays an array."""
+    np = pytest.importorskip("numpy")
+    broken: list[bool] = []
+
+    def answer(amount: float) -> Any:
+        if broken and amount == 1.0:
+            raise ValueError("no")
+        return np.array([[0.4, 0.6]])
+
+    option = Review("loans", on=["low", "failed"], reuse="1h", choices=["no", "yes"])
+    ask = asking("sync", answer, Any, confidence=0.9, review=option, audit=by_amount("sync"))
+    for amount in (1.0, 2.0):
+        ticket = ask(amount).ticket
+        assert ticket is not None
+        review.decide(ticket.id, "yes", actor="anna")
+        assert review.ending(ticket.id).verdict == "accept"
+    broken.append(True)
+    assert ask(1.0).value == "yes"
+    assert ask(2.0).value.tolist() == [[0.0, 1.0]]
+
+
 def test_only_the_row_ends_whose_answer_does_not_fit() -> None:
     """What a person answered to one row takes no other row's answer away."""
 

@@ -18,13 +18,16 @@ from guardrail import (
     configure,
     decide,
     guarded,
+    notices,
     override,
     review,
+    with_options,
 )
 from guardrail.errors import AccessDenied, InvalidInput
 from guardrail.ledger import read
-from guardrail.review import labels, people
+from guardrail.review import health, labels, people
 from guardrail.review.case import DecisionNotFound, TicketHeld
+from guardrail.review.case_card import case_card
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -163,6 +166,97 @@ def test_an_appeal_goes_to_another_person_who_is_not_told_who_decided() -> None:
     assert told.endswith("The payslips had been filed under another name.")
     assert [(label.source, label.actual) for label in labels.read()] == [("review", "no"), ("appeal", "yes")]
     assert [each["parent"] for each in events("appeal")] == [old.id]
+
+
+def test_an_appeal_goes_to_another_person_where_nobody_is_senior() -> None:
+    """It waits for anybody but whoever decided, and that is said: once as a warning, and wherever the queue is looked at."""
+    old = decide(predict, "loan-1", 5)
+    assert old.ticket is not None
+    review.decide(old.ticket.id, "no", actor="ben")
+    ticket = appeal(old.id, "I sent the payslips", by="customer-1")
+    count, words = notices.counts()["credit", "review-senior"]
+    assert (count, "nobody who may decide an appeal has the role senior" in words) == (1, True)
+    assert "anybody may who had no part" in str(review.details(ticket.id).deciders)
+    assert "anybody may who had no part" in case_card(review.details(ticket.id))
+    assert (review.stats()["without_senior"], review.stats("loans")["without_senior"]) == (1, 0)
+    assert any("1 appeals wait for anybody" in words for level, words in health.check() if level == "warn")
+    with pytest.raises(TicketHeld):
+        review.decide(ticket.id, "no", actor="ben", note="x")
+    assert review.claim("appeals", actor="ben") is None
+    review.decide(ticket.id, "yes", actor="cleo", note="They were there.")
+    assert review.details(ticket.id).deciders is None
+    assert review.stats()["without_senior"] == 0
+
+
+def test_the_only_senior_is_not_waited_for_where_they_decided() -> None:
+    """Neither by an appeal, nor by a second approval that they asked for, nor where they are one of those who differ."""
+    people.set("ben", roles=["senior"])
+    configure(second_approval=["high"])
+    old = decide(predict, "loan-1", 5)
+    assert old.ticket is not None
+    review.decide(old.ticket.id, "no", actor="ben")
+    ticket = appeal(old.id, "I sent the payslips", by="customer-1")
+    assert review.details(ticket.id).role is None
+    assert (notices.counts()["credit", "review-senior"][0], review.stats()["unclaimable"]) == (1, 0)
+    second = override(decide(operate, "case-1").id, "wait", reason="missing_context", actor="ben").ticket
+    assert second is not None
+    assert review.details(second.id).role is None
+    differ = with_options(predict, review=Review("loans", choices=["yes", "no"], reviewers=2))
+    both = decide(differ, "loan-2", 6).ticket
+    assert both is not None
+    for name, said in (("ben", "no"), ("anna", "yes")):
+        review.decide(both.id, said, actor=name)
+    assert (review.details(both.id).state, review.details(both.id).role) == ("adjudicate", None)
+    people.set("sue", roles=["senior"])
+    later = appeal(decide(predict, "loan-3", 100).id, "I did not apply", by="customer-3")
+    assert review.details(later.id).role == "senior"
+    assert notices.counts()["credit", "review-senior"][0] == 1
+
+
+def test_a_role_that_nobody_is_left_for_is_said() -> None:
+    """The senior is removed, or declines: the case waits, and figures and doctor say so."""
+    for name in ("sue", "ben"):
+        people.set(name, roles=["senior"])
+    old = decide(predict, "loan-1", 5)
+    assert old.ticket is not None
+    review.decide(old.ticket.id, "no", actor="ben")
+    ticket = appeal(old.id, "I sent the payslips", by="customer-1")
+    assert (review.details(ticket.id).role, review.stats()["unclaimable"]) == ("senior", 0)
+    claim = review.claim("appeals", actor="sue")
+    assert claim is not None
+    review.decline(claim.token, reason="conflict_of_interest")
+    assert (review.stats()["unclaimable"], review.stats("loans")["unclaimable"]) == (1, 0)
+    assert any("1 open tickets wait for a role" in words for level, words in health.check() if level == "warn")
+    people.set("kim", roles=["senior"])
+    assert review.stats()["unclaimable"] == 0
+
+
+def test_whoever_had_a_part_in_a_decision_decides_no_appeal() -> None:
+    """Who overrode it, who decided the appeal before, whose answer was used again, and for whom the case was opened."""
+    automated = decide(predict, "loan-1", 100)
+    override(automated.id, "no", reason="missing_context", actor="anna")
+    first = appeal(automated.id, "why", by="customer-1")
+    with pytest.raises(TicketHeld):
+        review.decide(first.id, "yes", actor="anna", note="x")
+    review.decide(first.id, "no", actor="ben", note="We looked at it.")
+    second = appeal(automated.id, "again: why", by="customer-1")
+    for name in ("anna", "ben"):
+        with pytest.raises(TicketHeld):
+            review.decide(second.id, "yes", actor=name, note="x")
+    with acting_as(Principal("clerk")):
+        asked = decide(predict, "loan-2", 5)
+    assert asked.ticket is not None
+    review.decide(asked.ticket.id, "no", actor="ben")
+    again = decide(predict, "loan-2", 6)
+    assert (again.outcome, again.ticket) == ("human", None)
+    third = appeal(again.id, "why", by="customer-2")
+    with pytest.raises(TicketHeld):
+        review.decide(third.id, "yes", actor="ben", note="x")
+    fourth = appeal(asked.id, "why", by="customer-2")
+    for name in ("ben", "clerk"):
+        with pytest.raises(TicketHeld):
+            review.decide(fourth.id, "yes", actor=name, note="x")
+    review.decide(fourth.id, "yes", actor="cleo", note="You are right.")
 
 
 def test_an_automated_decision_can_be_appealed_against() -> None:

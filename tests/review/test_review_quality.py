@@ -32,11 +32,12 @@ def test_what_people_made_of_the_models_answers(case: Make) -> None:
     assert (found["accepted_blind"]["hits"], found["accepted_blind"]["cases"]) == (1, 2)
     assert found["accepted"]["low"] < 0.75 < found["accepted"]["high"]
     assert found["reasons"] == {"model_error": 2}
-    assert found["load"] == {"anna": 4, "ben": 3}
+    assert [(name, each["cases"]) for name, each in found["load"].items()] == [("anna", 4), ("ben", 3)]
+    assert found["load"]["ben"] == pytest.approx({"cases": 3, "low": 0.618672, "high": 8.767273}, abs=1e-6)
     assert (found["unsure"]["hits"], found["unsure"]["cases"]) == (1, 7)
     assert review.quality("none")["accepted"]["value"] is None
     card = found._repr_html_()  # type: ignore[attr-defined]
-    for text in ("75.0%", "19.4% to 99.4%", "reasons: model_error", "load: anna"):
+    for text in ("75.0%", "19.4% to 99.4%", "reasons: model_error", "load: anna", "1.1 to 10.2"):
         assert text in card
 
 
@@ -63,6 +64,14 @@ def test_gold_cases_look_like_others_and_are_counted_apart(case: Make) -> None:
     assert (found["gold"]["hits"], found["gold"]["cases"]) == (1, 2)
     assert found["accepted"]["cases"] == 0
     assert labels.read() == []
+
+
+def test_a_gold_case_with_a_vector_is_known_by_the_choice_that_it_says(case: Make) -> None:
+    """Whether that was chosen, or accepted as it stood."""
+    for number, value in ((7, "yes"), (8, "no"), (9, None)):
+        shown = review.put(case(number, kind="gold", expected=[0.2, 0.8], provisional=[0.2, 0.8], choices=["no", "yes"]))
+        review.decide(shown.id, actor="kim", **({"verdict": "accept"} if value is None else {"value": value}))
+    assert (review.quality()["gold"]["hits"], review.quality()["gold"]["cases"]) == (2, 3)
 
 
 def test_checks_are_weighed_by_the_chance_that_they_were_made(case: Make) -> None:

@@ -465,7 +465,7 @@ def test_figures_of_a_queue(case: Make, later: Clock) -> None:
     assert found["open"] == {"pending": 2, "claimed": 0, "adjudicate": 0}
     assert (found["overdue"], found["unclaimable"]) == (1, 1)
     assert found["last_day"]["decided"] == {"change": 1}
-    assert found["last_day"]["by_reviewer"] == {"anna": 1}
+    assert found["last_day"]["by_reviewer"] == {"anna": pytest.approx({"cases": 1, "low": 0.025318, "high": 5.571643}, abs=1e-6)}
     assert 39 < found["last_day"]["seconds_of_work"]["p50"] < 60
     assert second.state == "pending"
 
@@ -493,7 +493,11 @@ def test_a_lease_has_bounds(lease: str) -> None:
 
 @pytest.mark.parametrize(
     ("own", "choices"),
-    [({"value": "yes", "confidence": 0.4, "reasons": []}, ["yes", "no"]), ({"value": "yes", "confidence": 0.4, "reasons": []}, None), (["yes", 0.4], ["yes", "no"])],
+    [
+        ({"value": "yes", "confidence": 0.4, "reasons": []}, ["yes", "no"]), ({"value": "yes", "confidence": 0.4, "reasons": []}, None),
+        (["yes", 0.4], ["yes", "no"]), ([0.6, 0.4], ["yes", "no"]), ([0.4, 0.4, 0.2], ["yes", "no", "later"]),
+        ({"$ndarray": [[0.6, 0.4]], "dtype": "float64"}, ["yes", "no"]), ({"value": [0.6, 0.4], "confidence": 0.6, "reasons": []}, ["yes", "no"]),
+    ],
 )  # fmt: skip
 def test_who_gives_the_models_answer_agrees_with_it(case: Make, own: Any, choices: Any) -> None:
     """However sure the model was of it: the answer is accepted, and two who say it, each in their own way, agree."""
@@ -510,3 +514,26 @@ def test_who_gives_the_models_answer_agrees_with_it(case: Make, own: Any, choice
     changed = review.details(other.id).ending
     assert changed is not None
     assert (changed.verdict, changed.value) == ("change", "no")
+
+
+@pytest.mark.parametrize(
+    ("own", "choices", "chosen", "verdict"),
+    [
+        ([0.6, 0.4], ["yes", "no", "later"], "yes", "change"),  # not one entry for each choice
+        ([0.6, 0.6], ["yes", "no"], "yes", "change"),  # no probabilities
+        ([0.3, 0.7], [0.3, 0.5], 0.3, "accept"),  # a pair: a number that is a choice, and how sure it is
+        ([0.3, 0.7], [0.3, 0.5], 0.5, "change"),
+        ([0.0, 1.0], [0, 1], 1, "accept"),  # choices that are places
+        ([1.0, 0.0], [0, 1], 1, "change"),
+        ([0.5, 0.5], [[0.5, 0.5], [1.0, 0.0]], [0.5, 0.5], "accept"),  # the vector is a choice itself
+    ],
+)
+def test_a_vector_says_a_choice_where_it_has_one_probability_for_each(
+    case: Make, own: Any, choices: Any, chosen: Any, verdict: str
+) -> None:
+    """And nothing else is taken for one."""
+    ticket = review.put(case(provisional=own, choices=choices))
+    review.decide(ticket.id, chosen, actor="anna")
+    ending = review.details(ticket.id).ending
+    assert ending is not None
+    assert (ending.verdict, ending.value) == (verdict, chosen)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
+from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -170,6 +172,66 @@ def test_a_threshold_that_was_lowered_by_hand_is_refused(tmp_path):
             Threshold.load(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         Threshold.load(tmp_path / "missing.json")
+
+
+def few() -> NoThreshold:
+    """One group with a threshold, one with too few labels for any."""
+    sure, right = world(2_000)
+    made = calibrate(
+        [*sure, *[0.9] * 5], [*right, *[True] * 5], max_error=0.1, groups=["north"] * 2_000 + ["south"] * 5, version="2"
+    )
+    assert isinstance(made, NoThreshold)
+    return made
+
+
+def test_groups_are_saved_where_all_together_have_no_threshold(tmp_path):
+    """Signed like any other, and as JSON; a change by hand is refused; one by which nothing is answered is never deployed."""
+    made, path = few(), tmp_path / "regions.json"
+    key = made.save(path)
+    assert made.certified == ("north",)
+    assert Threshold.load(path, signed_by=key) == made
+    assert Threshold.from_json(made.to_json()) == made
+    assert "only groups certified" in made._repr_html_()
+    kept = json.loads(path.read_text())
+    kept["threshold"]["groups"]["south"] = kept["threshold"]["groups"]["north"]
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ConfigError, match="not as it was signed"):
+        Threshold.load(path)
+    none = NoThreshold(5, 200, "few", groups={"south": made.groups["south"]})
+    with pytest.raises(ConfigError, match="nothing is certified"):
+        none.save(path)
+    path.write_text(none.to_json())
+    with pytest.raises(ConfigError, match="no threshold in"):
+        Threshold.load(path)
+    with pytest.raises(ConfigError, match="this is no threshold"):
+        Threshold.from_json(none.to_json())
+
+
+def test_a_setting_names_a_file_of_groups(home, tmp_path):
+    """Certified groups are answered; all else is deferred, and everything where the code says no group; version and end still count."""
+    path = tmp_path / "regions.json"
+    made = few()
+    made.save(path)
+    configure(guards={"credit": {"confidence": str(path)}})
+
+    def guard(version="2", **more):
+        option = Confidence(0.1, of="sure") if not more else Confidence(found(groups=["a", "b"] * 1_000), of="sure", **more)
+        return guarded(name="credit", version=version, confidence=option)(lambda region, sure: {"sure": sure})
+
+    north = guard(group="region")
+    assert north("north", 0.99) == {"sure": 0.99}
+    for region in ("south", "atlantis"):
+        with pytest.raises(Deferred):
+            north(region, 0.99)
+    with pytest.raises(Deferred):
+        guard()("north", 0.99)
+    with pytest.raises(ConfigError, match="another version"):
+        guard(version="3", group="region")
+    north = made.groups["north"]
+    over = NoThreshold(5, 200, "few", groups={"north": replace(north, expires=datetime(2020, 1, 1, tzinfo=UTC))})
+    over.save(path)
+    with pytest.raises(ConfigError, match="expired"):
+        Confidence(Threshold.load(path), group="region")
 
 
 def test_a_setting_names_the_file(home, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LINES: Final = 16  # points of the curve that a terminal shows
 _BAR: Final = 24  # characters of the longest bar
-_NONE: Final = 1  # the exit status where no threshold is certified
+_NONE: Final = 1  # the exit status where no threshold is certified, or none any more
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +36,10 @@ def calibrate(
     version: Annotated[str | None, typer.Option(help="The model's version; that of the latest record if not given.")] = None,
     since: Annotated[str, typer.Option(help="How far back to look, such as 30d.")] = "90d",
     expires: Annotated[str, typer.Option(help="For how long the threshold is used, or never.")] = "90d",
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Hold a saved threshold against today's labels, in place of finding another."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the threshold, signed.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Write the curve as a picture.")] = None,
     reviewers: Annotated[int | None, typer.Option(help="How many people decide cases: say what that means for them.")] = None,
@@ -46,11 +50,20 @@ def calibrate(
 ) -> None:
     """Find the confidence from which on a guard's answers are wrong at most so often, with a stated certainty.
 
-    The labels come from feedback, from decided cases, and from answers that were drawn to be checked. Ends with status 1 where no
-    threshold is certified; then nothing is written to --out.
+    The labels come from feedback, from decided cases, and from answers that were drawn to be checked. Ends with status 1 where
+    nothing is certified, neither for all cases nor for one of --groups; then nothing is written to --out.
+
+    With --check it says whether the threshold in FILE.json was made from the labels that there are now, by their digest, or from fewer, and
+    whether they still certify its own promise (its error, its delta, its groups). Ends with status 0 where they do, however many labels have
+    come since; with 1 where they do not, or where it has expired or is for another version; with 2 where the file is not as it was signed, or
+    there are no labels.
     """
+    if check is not None:
+        if any(each is not None for each in (out, plot, reviewers)):
+            raise ConfigError("--check finds no threshold", hint="leave out --out, --plot and --reviewers")
+        _recheck(name, check, groups=groups, version=version, since=since, as_json=as_json)
+        return
     from guardrail.review.calibrated import calibrated_from_labels
-    from guardrail.thresholds.threshold import Threshold
 
     for path, ending in ((plot, ".svg"), (out, ".json")):
         if path is not None and path.suffix != ending:
@@ -65,10 +78,11 @@ def calibrate(
         if calls is None:
             raise ConfigError("the ledger spans too little time to say how many calls there are a day", hint="add --per-day")
         costs = made.found.reviews(calls, reviewers=reviewers, per_hour=per_hour, hours=hours)
+    usable = _usable(made)
     with reasons_told():
         if plot is not None:
             plot.write_text(_picture(made, max_error), encoding="utf-8")
-        key = made.found.save(out) if out is not None and isinstance(made.found, Threshold) else None
+        key = made.found.save(out) if out is not None and usable else None
     if as_json:
         planned = (
             {} if costs is None else {"reviews": {name: None if each == math.inf else each for name, each in vars(costs).items()}}
@@ -78,8 +92,40 @@ def calibrate(
         _tell(made, costs, calls)
         if key is not None:
             say(f"\nWritten to {clean(out)}, signed by {key}")
-    if not isinstance(made.found, Threshold):
+    if not usable:
         raise typer.Exit(_NONE)
+
+
+def _recheck(name: str, path: Path, *, groups: str | None, version: str | None, since: str, as_json: bool) -> None:
+    """Hold a saved threshold against today's labels, and end with status 1 where they do not certify it."""
+    from guardrail.review.cards import facts
+    from guardrail.review.rechecked import HEADS, recheck_from_labels
+    from guardrail.thresholds.threshold import Threshold
+
+    saved = Threshold.load(path)
+    found = recheck_from_labels(name, saved, groups=groups, version=version, since=since)
+    if as_json:
+        emit(found.to_dict())
+    else:
+        say(f"[bold]{clean(name)}[/bold]: [{'green' if found.holds else 'red'}]{clean(found.verdict)}[/]")
+        lines = [
+            ("promise", f"at most {part.max_error:.3g} wrong, with probability {1 - part.delta:.3g}") for part in found.parts[:1]
+        ]
+        lines += [each for each in facts(saved) if each[0] in ("version", "until") and each[1]]
+        for each, words in [*lines, ("labels", found.labels)]:
+            say(f"[dim]{each:<7}[/dim]  {clean(words)}")
+        table(HEADS, found.rows())
+        for warning in found.warnings:
+            say(f"[yellow]note:[/yellow] {clean(warning)}")
+    if not found.holds:
+        raise typer.Exit(_NONE)
+
+
+def _usable(made: Calibration) -> bool:
+    """Return whether a guard can answer anything by it."""
+    from guardrail.thresholds.threshold import NoThreshold
+
+    return not isinstance(made.found, NoThreshold) or bool(made.found.certified)
 
 
 def _tell(made: Calibration, costs: Reviews | None, calls: float | None) -> None:
@@ -87,8 +133,10 @@ def _tell(made: Calibration, costs: Reviews | None, calls: float | None) -> None
     from guardrail.thresholds.threshold import Threshold
 
     found = made.found
-    good = isinstance(found, Threshold)
-    say(f"[bold]{clean(made.guard)} {clean(made.version)}[/bold]{'' if good else ': [red]no threshold is certified[/red]'}")
+    bad = "" if isinstance(found, Threshold) else ": [red]no threshold is certified[/red]"
+    if _usable(made) and bad:
+        bad = ": [yellow]only groups have a threshold, all together have none[/yellow]"
+    say(f"[bold]{clean(made.guard)} {clean(made.version)}[/bold]{bad}")
     lines: list[tuple[str, Any]] = [*facts(found), *(line for line in made.facts() if line[0] != "note")]
     if costs is not None:
         lines += _costs(costs)

@@ -42,7 +42,7 @@ def draw(each: Details, *, session: bool = False) -> None:
         "confidence": sure(each) or None,
         "due": None if ticket.due is None else f"{moment(ticket.due.timestamp())}, then {each.on_expiry}",
         "reviewers": each.people,
-        "role": each.role,
+        "role": each.deciders,
         "owner": each.owner,
         "skills": ", ".join(each.skills) or None,
         "asked by": each.requester,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -20,6 +21,8 @@ _Value = Annotated[str | None, typer.Argument(metavar="VALUE", help="The answer;
 _Queue = Annotated[str | None, typer.Option(help="Only this queue.")]
 _Token = Annotated[str, typer.Argument(metavar="TOKEN", help="Of your claim, as `review claim` printed it.")]
 _Lease = Annotated[str, typer.Option(help="How long you have it.")]
+
+_LOAD: Final = ("reviewer", "answers", "95 %")
 
 
 def register(group: typer.Typer) -> None:
@@ -156,15 +159,20 @@ def stats(
     say(f"open        {waits}{oldest}")
     say(f"overdue     {found['overdue']}")
     if found["unclaimable"]:
-        say(f"[yellow]unclaimable {found['unclaimable']} wait for a role that nobody has: `guardrail review people set`[/yellow]")
+        say(
+            f"[yellow]unclaimable {found['unclaimable']} wait for a role that nobody has who may decide them: `guardrail review people set`[/yellow]"
+        )
+    if found["without_senior"]:
+        say(
+            f"[yellow]appeals     {found['without_senior']} wait for anybody who had no part in the decision: nobody else had the role senior[/yellow]"
+        )
     decided = ", ".join(f"{count} {clean(verdict)}" for verdict, count in day["decided"].items()) or "0"
     say(f"last day    {day['filed']} filed; decided: {decided}; {day['expired']} expired, {day['cancelled']} cancelled")
     for name, times in (("to decide", day["seconds_to_decide"]), ("of work", day["seconds_of_work"])):
         if times["p50"] is not None:
             say(f"time {name:<10} half within {span(times['p50'])}, 95 % within {span(times['p95'])}")
     if day["by_reviewer"]:
-        most_first: list[tuple[str, int]] = sorted(day["by_reviewer"].items(), key=_count, reverse=True)
-        table(("reviewer", "answers"), most_first)
+        table(_LOAD, _by_reviewer(day["by_reviewer"]))
     if why.slices:
         say(f"\n[bold]why people decided otherwise[/bold] [dim]in {clean(since)}, of {why.cases:,} answers[/dim]")
         table(("guard", by or "slice", "answers", "reason", "share", "95 %"), why.rows())
@@ -196,9 +204,10 @@ def quality(
     for name, each in found["agreement"].items():
         if each["value"] is not None:
             say(f"{name:<11} {each['value']:.2f}  [dim]{each['low']:.2f} to {each['high']:.2f}, of {each['cases']} cases[/dim]")
-    for title, counts in (("reason", found["reasons"]), ("reviewer", found["load"])):
-        if counts:
-            table((title, "answers"), list(counts.items()))
+    if found["reasons"]:
+        table(("reason", "answers"), list(found["reasons"].items()))
+    if found["load"]:
+        table(_LOAD, _by_reviewer(found["load"]))
     if found["pace"]["groups"]:
         times = desk.pace(queue, guard)
         say("\n[bold]how long decisions took[/bold]")
@@ -251,8 +260,8 @@ def export(
     say(clean(f"{count} labels in {out}"))
 
 
-def _count(each: tuple[str, int]) -> int:
-    return each[1]
+def _by_reviewer(load: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str, str]]:
+    return [(name, f"{each['cases']:,}", f"{each['low']:,.1f} to {each['high']:,.1f}") for name, each in load.items()]
 
 
 def tick(*, as_json: AsJson = False) -> None:

@@ -9,7 +9,7 @@ from guardrail.call import MISSING
 from guardrail.decision import Prediction
 from guardrail.errors import InvalidOutput
 from guardrail.policies.annotations import explain
-from guardrail.policies.review import accepted, as_answer
+from guardrail.policies.review import accepted, as_answer, is_choice
 
 if TYPE_CHECKING:
     from guardrail.policies.annotations import Check
@@ -30,7 +30,8 @@ def given_by(answer: Answer, review: Review, mine: Any, *, predicts: bool, check
     Raises:
         InvalidOutput: The answer fits neither as it is nor converted as an argument would be.
     """
-    if answer.verdict != "accept" or _without_confidence(answer.value, mine, predicts=predicts):
+    chosen = _without_confidence(answer.value, mine, predicts=predicts) or is_choice(review, answer.value, mine)
+    if answer.verdict != "accept" or chosen:
         value = as_answer(review, answer.value, mine)
     elif mine is not None and _as_json(mine) == answer.value:
         return mine

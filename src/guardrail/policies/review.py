@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from guardrail import clock
 from guardrail.decision import Prediction
 from guardrail.errors import ConfigError
+from guardrail.policies.confidence import SUM_TOLERANCE
 from guardrail.policies.options import Frozen
 from guardrail.review.triggers import Trigger as Condition
 
@@ -221,11 +222,25 @@ def as_answer(review: Review, choice: Any, provisional: Any) -> Any:
         return review.answer(choice, provisional)
     if isinstance(provisional, Prediction):
         return Prediction(choice, 1.0, ("a person decided",))
-    if isinstance(provisional, tuple) and len(provisional) == 2 and isinstance(provisional[1], float):  # noqa: PLR2004
+    pair = isinstance(provisional, tuple) and len(provisional) == 2 and isinstance(provisional[1], float)  # noqa: PLR2004
+    if pair and not _shares(review, provisional):
         return (choice, 1.0)
     if review.choices is not None and choice in review.choices and _is_vector(provisional, len(review.choices)):
         return _one_hot(provisional, review.choices.index(choice))
     return choice
+
+
+def is_choice(review: Review, value: Any, provisional: Any) -> bool:
+    """Return whether what a person accepted is a choice that stands for a vector of probabilities, and not the vector itself.
+
+    Args:
+        review: The option.
+        value: The JSON of what was accepted.
+        provisional: The function's own result, None where it has none: then a choice is taken for one.
+    """
+    if review.choices is None or value not in review.choices:
+        return False
+    return provisional is None or _is_vector(provisional, len(review.choices))
 
 
 def review_of(option: Any) -> Review | None:
@@ -241,6 +256,14 @@ def _is_vector(value: Any, length: int) -> bool:
     if hasattr(value, "shape"):
         return tuple(value.shape) in ((length,), (1, length))
     return isinstance(value, list | tuple) and len(value) == length and all(isinstance(entry, float) for entry in value)
+
+
+def _shares(review: Review, pair: tuple[Any, ...]) -> bool:
+    """Return whether two numbers are the probabilities of two choices, and not an answer and how sure it is."""
+    if review.choices is None or not _is_vector(pair, len(review.choices)):
+        return False
+    answer = any(isinstance(each, float) and each == pair[0] for each in review.choices)
+    return not answer and abs(sum(pair) - 1) <= SUM_TOLERANCE
 
 
 def _one_hot(like: Any, at: int) -> Any:

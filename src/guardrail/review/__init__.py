@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from guardrail.review.panel import panel_of
     from guardrail.review.planting import Planted, plant
     from guardrail.review.receiving import Received, receive
+    from guardrail.review.rechecked import Recheck, recheck, recheck_from_labels
     from guardrail.review.slices import Overridden, Slice, overridden
     from guardrail.review.taking_in import Taken, take_in
     from guardrail.review.ticket import Ticket
@@ -65,6 +66,7 @@ _ELSEWHERE: Final = {
         "review.panel": ("panel_of",),
         "review.planting": ("Planted", "plant"),
         "review.receiving": ("Received", "receive"),
+        "review.rechecked": ("Recheck", "recheck", "recheck_from_labels"),
         "review.slices": ("Overridden", "Slice", "overridden"),
         "review.taking_in": ("Taken", "take_in"),
         "review.ticket": ("Ticket",),
@@ -79,9 +81,9 @@ _ELSEWHERE: Final = {
 }
 
 __all__ = [
-    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Overridden", "Pace", "Paces", "Planted", "Queue", "Received", "Scores", "Slice", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
+    "ANSWER", "PUT", "Actor", "Answer", "Calibration", "Case", "Claim", "DecisionNotFound", "Details", "HandedOut", "Interval", "Intervals", "Overridden", "Pace", "Paces", "Planted", "Queue", "Received", "Recheck", "Scores", "Slice", "StaleClaim", "Taken", "Ticket", "TicketClosed", "TicketHeld",
     "TicketNotFound", "always", "answer_for", "below", "calibrated_from_labels", "cancel", "catch_up", "check", "claim", "count", "decide", "decline", "details", "ending",
-    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "overridden", "pace", "panel_of", "people", "plant", "put", "quality", "queue", "reassign", "receive", "release", "reply", "resolve",
+    "expire_due", "export_labelled", "extend", "failed", "find", "get", "hand_out", "intervals", "labelled", "listing", "open_count", "outside", "overridden", "pace", "panel_of", "people", "plant", "put", "quality", "queue", "reassign", "receive", "recheck", "recheck_from_labels", "release", "reply", "resolve",
     "rule", "sample", "scores", "signal",
     "state", "stats", "take_in", "tick",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from guardrail import notices
 from guardrail.errors import ConfigError
 from guardrail.review import claims, decided, desk, people, rows, sweeper, tell
 from guardrail.review.case import Actor, Case, Row, from_text, says_something
@@ -43,6 +44,13 @@ def appeal(
     row = _case(old, text, who).row()
     stored, events = engine.result(engine.write(lambda connection: _put(connection, row, old, who)))
     tell.tell(events)
+    if events and stored["role"] is None:
+        notices.say(
+            "review-senior",
+            f"nobody who may decide an appeal has the role {people.SENIOR}: it waits for anybody who had no part in the decision;"
+            f" `guardrail review people set NAME --role {people.SENIOR}` gives the role, for appeals to come",
+            guard=old.guard,
+        )
     sweeper.ensure()
     return Ticket.of_row(stored)
 
@@ -93,8 +101,9 @@ def _put(connection: Connection, row: Row, old: Decided, who: Actor) -> tuple[Ro
             "claimed": now + number * 1e-6, "lease_until": now, "state": "declined", "blind": True,
         }  # fmt: skip
         connection.execute(claim.insert(), part)
-    if people.anybody_is(connection, people.SENIOR):
-        connection.execute(rows.change(stored["id"], role=people.SENIOR))
+    role = people.senior_but(connection, (*old.reviewers, who.id))
+    if role is not None:
+        connection.execute(rows.change(stored["id"], role=role))
     fields = rows.facts(stored, "pending", who) | {"parent": old.id}
     return rows.again(connection, stored), [tell.note(connection, "appeal", old.guard, fields, now)]
 

@@ -66,21 +66,21 @@ def calibrate(
     until = None
     if expires is not None:
         until = datetime.fromtimestamp(clock.wall() + clock.seconds(expires, "expires"), UTC)
-    digest = _digest(sure, wrong, named)
+    digest = digest_of(sure, wrong, named)
     of_each: dict[str, Threshold | NoThreshold] = {}
     members: list[list[int]] = [list(range(len(sure)))]
     if named is not None:
         names = sorted(set(named))
         members = [[at for at, name in enumerate(named) if name == each] for each in names]
         for name, those in zip(names, members, strict=True):
-            found = _search(
+            found = search(
                 [sure[at] for at in those], [wrong[at] for at in those], [list(range(len(those)))], max_error, delta / len(names)
             )
             of_each[name] = _result(found, max_error, delta / len(names), version, until, digest, {})
-    return _result(_search(sure, wrong, members, max_error, delta), max_error, delta, version, until, digest, of_each)
+    return _result(search(sure, wrong, members, max_error, delta), max_error, delta, version, until, digest, of_each)
 
 
-class _Found:
+class Found:
     """What the search saw: the curve, and how far down it is certified."""
 
     def __init__(self, sure: Sequence[float], wrong: Sequence[bool]) -> None:
@@ -91,10 +91,19 @@ class _Found:
         self.sure, self.wrong = sure, wrong
 
 
-def _search(
+def search(
     sure: Sequence[float], wrong: Sequence[bool], members: Sequence[Sequence[int]], max_error: float, delta: float
-) -> _Found:
-    found = _Found(sure, wrong)
+) -> Found:
+    """Test thresholds from strict to loose, until one cannot be certified.
+
+    Args:
+        sure: How sure each answer was; NaN for never.
+        wrong: Whether each was wrong.
+        members: The groups in each of which a threshold must hold, each as the places of its cases.
+        max_error: As for `calibrate`; delta likewise.
+        delta: As said.
+    """
+    found = Found(sure, wrong)
     ranked = [sorted(((sure[at], wrong[at]) for at in those), key=lambda each: -each[0]) for those in members]
     places = [0] * len(ranked)
     errors = [0] * len(ranked)
@@ -128,7 +137,7 @@ def _grid(sure: Sequence[float]) -> list[float]:
 
 
 def _result(  # noqa: PLR0917 - what stands in a threshold
-    found: _Found, max_error: float, delta: float, version: str, until: datetime | None, digest: str,
+    found: Found, max_error: float, delta: float, version: str, until: datetime | None, digest: str,
     groups: dict[str, Threshold | NoThreshold],
 ) -> Threshold | NoThreshold:  # fmt: skip
     if found.at_least is None:
@@ -141,7 +150,7 @@ def _result(  # noqa: PLR0917 - what stands in a threshold
     )  # fmt: skip
 
 
-def _none(found: _Found, max_error: float, delta: float, groups: dict[str, Threshold | NoThreshold]) -> NoThreshold:
+def _none(found: Found, max_error: float, delta: float, groups: dict[str, Threshold | NoThreshold]) -> NoThreshold:
     fewest: float = _START * math.log(delta) / math.log1p(-max_error) * max(1, len(groups))
     if not found.enough:
         half = math.ceil(fewest / 0.5)  # as if a half were sure enough
@@ -154,7 +163,7 @@ def _none(found: _Found, max_error: float, delta: float, groups: dict[str, Thres
     return _empty(found, needed, "the labels do not certify any threshold yet")
 
 
-def _empty(found: _Found, needed: int, reason: str) -> NoThreshold:
+def _empty(found: Found, needed: int, reason: str) -> NoThreshold:
     return NoThreshold(found.labels, needed, reason, points=tuple(found.points), scores=scored(found.sure, found.wrong))
 
 
@@ -232,7 +241,8 @@ def interval(errors: int, cases: int, level: float = _LEVEL) -> tuple[float, flo
     )
 
 
-def _digest(sure: Sequence[float], wrong: Sequence[bool], named: Sequence[str] | None) -> str:
+def digest_of(sure: Sequence[float], wrong: Sequence[bool], named: Sequence[str] | None) -> str:
+    """Return the digest (SHA-256, in hexadecimal) of labelled cases in their order; arguments as `given.labelled` returns them."""
     digest = hashlib.sha256()
     for at, each in enumerate(sure):
         digest.update(f"{each.hex()} {wrong[at]:d} {'' if named is None else named[at]}\n".encode())

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from guardrail import clock
 from guardrail.errors import ConfigError
@@ -116,20 +116,7 @@ def calibrated_from_labels(
         ConfigError: The ledger has no answers of the guard with a confidence, or no label can be held against one.
         StoreError: The store cannot be read.
     """
-    begin = clock.wall() - clock.seconds(since, "since")
-    evidence = gather(guard, version=version, since=begin, groups=groups, correct=correct)
-    if not evidence.sure:
-        raise ConfigError(
-            "the ledger has no answers of this guard and version with a confidence",
-            guard=guard, hint='look further back (since), or have the confidence read: confidence=Confidence(of="score")',
-        )  # fmt: skip
-    if not evidence.checked:
-        raise ConfigError(
-            f"none of its {len(evidence.sure):,} answers is known to have been right or wrong{_why(evidence)}",
-            guard=guard, hint="write feedback(decision.id, actual), decide cases in the queue, or check some: Review(sample=0.05)",
-        )  # fmt: skip
-    warnings: list[str] = []
-    used = _used(evidence, warnings)
+    evidence, used, warnings = checked_labels(guard, groups=groups, version=version, since=since, correct=correct)
     if used:
         named = None if groups is None else [each.group for each in used]
         found = calibrate(
@@ -144,6 +131,47 @@ def calibrated_from_labels(
         guard, evidence.version or "0", _on_traffic(found, evidence.sure), len(evidence.sure), evidence.went, len(evidence.checked),
         len(used), len(evidence.sure) * _DAY / span if span >= _SHORTEST else None, dict(evidence.counts), tuple(warnings),
     )  # fmt: skip
+
+
+class CheckedLabels(NamedTuple):
+    """The labels that a guard is calibrated from.
+
+    Attributes:
+        evidence: All that was found.
+        used: A sample of all answers alike, by the id of the decision; empty where there can be none.
+        warnings: What a reader should know before they rely on it.
+    """
+
+    evidence: Evidence
+    used: list[Checked]
+    warnings: list[str]
+
+
+def checked_labels(
+    guard: str,
+    *,
+    groups: str | None,
+    version: str | None,
+    since: clock.Duration,
+    correct: Callable[[Any, Any], bool] | None,
+) -> CheckedLabels:
+    """Return the labels that a guard is calibrated from; arguments and errors as for `calibrated_from_labels`."""
+    begin = clock.wall() - clock.seconds(since, "since")
+    evidence = gather(guard, version=version, since=begin, groups=groups, correct=correct)
+    if not evidence.sure:
+        raise ConfigError(
+            "the ledger has no answers of this guard and version with a confidence",
+            guard=guard, hint='look further back (since), or have the confidence read: confidence=Confidence(of="score")',
+        )  # fmt: skip
+    if not evidence.checked:
+        raise ConfigError(
+            f"none of its {len(evidence.sure):,} answers is known to have been right or wrong{_why(evidence)}",
+            guard=guard, hint="write feedback(decision.id, actual), decide cases in the queue, or check some: Review(sample=0.05)",
+        )  # fmt: skip
+    warnings: list[str] = []
+    # In an order of their own, so that the same labels have the same digest whichever process wrote first.
+    used = sorted(_used(evidence, warnings), key=lambda each: each.decision_id)
+    return CheckedLabels(evidence, used, warnings)
 
 
 def _why(evidence: Evidence) -> str:

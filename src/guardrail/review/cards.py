@@ -25,7 +25,7 @@ def threshold_card(found: Threshold | NoThreshold, *, title: str = "threshold", 
         badge, allowed, at = ("expired" if found.stale else "certified"), found.max_error, found.coverage
         picture = svg(found.points, max_error=allowed, title="wrong answers by share of cases answered", coverage=at)
     else:
-        badge, picture = "none certified", ""
+        badge, picture = ("only groups certified" if found.certified else "none certified"), ""
         if found.points:
             picture = svg(found.points, title="wrong answers by share of cases answered")
     return notebook.card(title, badge, rows, f"<div style='margin-top:8px'>{picture}</div>")
@@ -59,6 +59,10 @@ def facts(found: Threshold | NoThreshold) -> list[tuple[str, Any]]:
         rows: list[tuple[str, Any]] = [("why none", found.reason), ("labels", f"{found.labels:,}")]
         if found.labels_missing:
             rows.append(("missing", f"about {found.labels_missing:,} more labels"))
+        if found.certified:
+            rows.append(
+                ("answered", "only cases of groups that have a threshold, with Confidence(…, group=…); all others are deferred")
+            )
     else:
         low, high = found.coverage_interval
         rows = [

@@ -250,7 +250,8 @@ class Answer:
         ticket_id: The ticket.
         state: "decided", "expired" or "cancelled".
         verdict: For a decided one: the model's answer was accepted, changed, or rejected with no other in its place.
-        value: What the person answered, as JSON gives it back; for "accept" the model's own answer in its JSON form.
+        value: What the person answered, as JSON gives it back; for "accept" the model's own answer in its JSON form, or the
+            choice that says the same, if that was given.
         actor: Who ended it; None for an expired one.
         at: When.
         on_expiry: What was agreed for a ticket that nobody answers in time.

@@ -40,7 +40,7 @@ def case_card(case: Details, *, code: bool = False) -> str:
         ("confidence", _confidence(case)),
         ("due", None if ticket.due is None else f"{ticket.due:%Y-%m-%d %H:%M} UTC, then {case.on_expiry}"),
         ("people", case.people),
-        ("role", case.role),
+        ("role", case.deciders),
         ("ticket", ticket.id),
     ]
     shown = case.arguments if case.shown is None else case.shown

@@ -133,6 +133,13 @@ def _why_not(row: Row, who: Reviewer) -> tuple[str, str] | None:
     return None
 
 
+def out_of(connection: Connection, row: Row) -> frozenset[str]:
+    """Return who may not decide a ticket, whatever their role: who voted on it, declined it, or asked for it."""
+    names = select(claim.c.reviewer).where(claim.c.ticket_id == row["id"], claim.c.state.in_(_OVER))
+    asked = from_text(row["actor"])
+    return frozenset((*connection.execute(names).scalars(), *(() if asked is None else (asked["id"],))))
+
+
 def _held(row: Row, text: str, hint: str) -> TicketHeld:
     return TicketHeld(text, guard=row["guard"], policy="review", decision_id=row["decision_id"], hint=hint)
 

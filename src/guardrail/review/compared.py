@@ -40,6 +40,15 @@ def same(answer: Any, actual: Any, *, sure: float | None = None, choices: Sequen
     return bool(answer == actual)
 
 
+def largest(answer: Any) -> int | None:
+    """Return which entry of a vector of probabilities, also of an array of one row, is the largest; None of anything else.
+
+    Args:
+        answer: As JSON knows it.
+    """
+    return _largest(_bare(answer, None))
+
+
 def _bare(value: Any, sure: float | None) -> Any:
     """Return an answer without its confidence and its reasons."""
     if isinstance(value, str) and value in (ERASED, UNREADABLE):

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from guardrail.errors import ConfigError
 from guardrail.ledger import reader, writer
 from guardrail.ledger.wanted import wanted
-from guardrail.review.case import DecisionNotFound, Row, plain
+from guardrail.review import rows
+from guardrail.review.case import DecisionNotFound, Row, from_text, plain
 from guardrail.store import engine
 from guardrail.store.tables import claim, ticket
 
@@ -33,7 +34,7 @@ class Decided:
         confidence: How sure the model was; threshold: what was asked for.
         tags: The guard's own labels.
         ticket: The row of its case in the queue, None where there was none.
-        reviewers: Who voted on it.
+        reviewers: Who had a part in it: voted on it, overrode it or asked for that, decided an earlier appeal, or asked for the case.
     """
 
     id: str
@@ -65,16 +66,15 @@ def find(decision_id: str | None, business_id: str | None, guard: str | None, ve
     if (decision_id is None) == (business_id is None):
         raise ConfigError(f"{verb} needs one id", hint=f'write {verb}(decision.id, ...) or {verb}(business_id="loan-17", ...)')
     record = _record(decision_id, business_id, guard)
-    known = engine.read(lambda connection: _case(connection, decision_id, business_id, guard)) if engine.exists() else None
-    row, people = known or (None, ())
+    row = engine.read(lambda connection: _case(connection, decision_id, business_id, guard)) if engine.exists() else None
     if record is None and row is None:
         raise DecisionNotFound("there is no such decision", hint="see `guardrail audit search`")
     if record is None:
         assert row is not None  # noqa: S101 - as said above
         fields = {name: row[name] for name in ("guard", "version", "business_id", "confidence", "threshold")}
-        return Decided(row["decision_id"], output=None, ticket=row, reviewers=people, **fields)
+        return Decided(row["decision_id"], output=None, ticket=row, reviewers=_concerned(row["decision_id"], None), **fields)
     if row is not None and row["decision_id"] != record["id"]:
-        row, people = None, ()
+        row = None
     output = record.get("output") or {}
     return Decided(
         id=record["id"],
@@ -86,7 +86,7 @@ def find(decision_id: str | None, business_id: str | None, guard: str | None, ve
         threshold=record.get("threshold"),
         tags=record.get("tags") or {},
         ticket=row,
-        reviewers=people,
+        reviewers=_concerned(record["id"], record),
     )
 
 
@@ -101,9 +101,7 @@ def _record(decision_id: str | None, business_id: str | None, guard: str | None)
     return found[0] if found else None
 
 
-def _case(
-    connection: Connection, decision_id: str | None, business_id: str | None, guard: str | None
-) -> tuple[Row, tuple[str, ...]] | None:
+def _case(connection: Connection, decision_id: str | None, business_id: str | None, guard: str | None) -> Row | None:
     query = select(ticket).where(ticket.c.kind.in_(("case", "audit"))).order_by(ticket.c.id.desc()).limit(1)
     if decision_id is not None:
         query = query.where(ticket.c.decision_id == plain(decision_id))
@@ -111,8 +109,26 @@ def _case(
         query = query.where(ticket.c.business_id == plain(business_id or ""))
     if guard is not None:
         query = query.where(ticket.c.guard == plain(guard))
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return None
-    names = select(claim.c.reviewer).where(claim.c.ticket_id == row["id"], claim.c.state == "voted").order_by(claim.c.voted)
-    return row, tuple(connection.execute(names).scalars())
+    return connection.execute(query).mappings().first()
+
+
+def _concerned(decision_id: str, record: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return who had a part in a decision, each once.
+
+    Args:
+        decision_id: Its id.
+        record: What the ledger has of it: where a person's earlier answer to the same matter was given again, who gave that counts.
+    """
+
+    def read(connection: Connection) -> tuple[str, ...]:
+        about = ticket.c.decision_id == plain(decision_id)
+        if record is not None and record.get("outcome") == "human" and record.get("business_id") is not None:
+            earlier = rows.answered(connection, record["guard"], record["business_id"], 0.0, record["version"])
+            about = about if earlier is None else or_(about, ticket.c.id == earlier.ticket_id)
+        votes = select(claim.c.reviewer).join(ticket, ticket.c.id == claim.c.ticket_id).where(about, claim.c.state == "voted")
+        named = list(connection.execute(votes.order_by(claim.c.voted, claim.c.reviewer)).scalars())
+        asked = select(ticket.c.actor).where(about, ticket.c.kind.in_(("case", "audit", "override")), ticket.c.actor.is_not(None))
+        named += [from_text(actor)["id"] for actor in connection.execute(asked.order_by(ticket.c.id)).scalars()]
+        return tuple(dict.fromkeys(named))
+
+    return engine.read(read) if engine.exists() else ()

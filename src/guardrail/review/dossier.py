@@ -210,6 +210,13 @@ class Details:
         return bundle(self)
 
     @property
+    def deciders(self) -> str | None:
+        """Whose role it takes to decide it; None for everybody's. Of an open appeal that is said in words."""
+        if self.role is None and self.kind == "appeal" and self.ending is None:
+            return "none: nobody who may decide it had the role senior, so anybody may who had no part in the decision"
+        return self.role
+
+    @property
     def people(self) -> str | None:
         """How many people have answered, and how many equal answers it takes; None where one person decides."""
         if self.reviewers == 1:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, select, true
 
-from guardrail.review import upkeep
-from guardrail.review.case import plain
+from guardrail.review import people, upkeep
+from guardrail.review.case import from_text, plain
+from guardrail.review.counts import load
 from guardrail.store import engine
 from guardrail.store.tables import claim, is_open, step, ticket
 
@@ -21,9 +22,9 @@ def stats(queue: str | None = None) -> Mapping[str, Any]:
 
     Returns:
         `open` with the states that a person may answer and their counts; `oldest_seconds`, the age of the oldest open case;
-        `overdue`, how many are past their due time; `unclaimable`, how many wait for a role that nobody has; `last_day` with how
-        many were filed, decided (by verdict), expired, how many of those let the provisional answer stand (`defaulted`), cancelled, how many decisions each reviewer made, and the
-        seconds from filing to decision and from claim to vote (median and 95th percentile, None without decisions).
+        `overdue`, how many are past their due time; `unclaimable`, how many wait for a role that nobody has who may decide them;
+        `without_senior`, how many appeals wait for anybody who had no part in the decision, since nobody else had the role; `last_day` with how many were filed, decided (by verdict), expired, how many of those let the provisional answer stand (`defaulted`), cancelled, how many answers (`cases`) each
+        reviewer gave, with the exact 95 % interval, `low` to `high`, of how many are to be expected of them in a day, and the seconds from filing to decision and from claim to vote (median and 95th percentile, None without decisions).
 
     Raises:
         StoreError: The store cannot be read.
@@ -37,6 +38,7 @@ def stats(queue: str | None = None) -> Mapping[str, Any]:
 def _empty() -> dict[str, Any]:
     return {
         "open": {"pending": 0, "claimed": 0, "adjudicate": 0}, "oldest_seconds": None, "overdue": 0, "unclaimable": 0,
+        "without_senior": 0,
         "last_day": {
             "filed": 0, "decided": {}, "expired": 0, "defaulted": 0, "cancelled": 0, "by_reviewer": {},
             "seconds_to_decide": {"p50": None, "p95": None}, "seconds_of_work": {"p50": None, "p95": None},
@@ -45,21 +47,15 @@ def _empty() -> dict[str, Any]:
 
 
 def _read(connection: Connection, queue: str | None, now: float) -> dict[str, Any]:
-    from guardrail.review import people  # noqa: PLC0415 - it reads the store too
-
     found = _empty()
     mine = [] if queue is None else [ticket.c.queue == plain(queue)]
-    waiting = select(ticket.c.state, ticket.c.free_at, ticket.c.created, ticket.c.due, ticket.c.role).where(is_open, *mine)
+    waiting = select(ticket.c.state, ticket.c.free_at, ticket.c.created, ticket.c.due).where(is_open, *mine)
     oldest = None
-    held_roles: dict[str, bool] = {}
-    for state, free_at, created, due, role in connection.execute(waiting):
+    for state, free_at, created, due in connection.execute(waiting):
         found["open"]["pending" if state == "claimed" and free_at <= now else state] += 1
         oldest = created if oldest is None else min(oldest, created)
         found["overdue"] += due is not None and due <= now
-        if role is not None:
-            if role not in held_roles:
-                held_roles[role] = people.anybody_is(connection, role)
-            found["unclaimable"] += not held_roles[role]
+    found["unclaimable"], found["without_senior"] = unclaimable(connection, queue), without_senior(connection, queue)
     found["oldest_seconds"] = None if oldest is None else now - oldest
     day = found["last_day"]
     filed = select(func.count()).select_from(ticket).where(ticket.c.created > now - DAY, *mine)
@@ -86,12 +82,33 @@ def _read(connection: Connection, queue: str | None, now: float) -> dict[str, An
         .limit(_MOST)
     )
     work: list[float] = []
+    names: list[str] = []
     for name, claimed, voted in connection.execute(votes):
-        day["by_reviewer"][name] = day["by_reviewer"].get(name, 0) + 1
+        names.append(name)
         if voted > claimed:  # who claims and votes in one go did the work before
             work.append(voted - claimed)
+    day["by_reviewer"] = load(names)
     day["seconds_to_decide"], day["seconds_of_work"] = _percentiles(took), _percentiles(work)
     return found
+
+
+def unclaimable(connection: Connection, queue: str | None = None) -> int:
+    """Return how many open cases wait for a role that nobody has, or only those who voted, declined or asked for them."""
+    mine = and_(is_open, ticket.c.role.is_not(None), true() if queue is None else ticket.c.queue == plain(queue))
+    waiting = connection.execute(select(ticket.c.id, ticket.c.role, ticket.c.actor).where(mine)).all()
+    out: dict[str, set[str]] = {row.id: {from_text(row.actor)["id"]} if row.actor else set() for row in waiting}
+    parts = select(claim.c.ticket_id, claim.c.reviewer).join(ticket, ticket.c.id == claim.c.ticket_id)
+    for which, name in connection.execute(parts.where(claim.c.state.in_(("voted", "declined")), mine)):
+        out.setdefault(which, set()).add(name)
+    having = {role: people.who_are(connection, role) for role in {row.role for row in waiting}}
+    return sum(having[row.role] <= out[row.id] for row in waiting)
+
+
+def without_senior(connection: Connection, queue: str | None = None) -> int:
+    """Return how many open appeals anybody may decide who had no part in the decision, since no senior was left when they came."""
+    mine = [] if queue is None else [ticket.c.queue == plain(queue)]
+    query = select(func.count()).select_from(ticket).where(is_open, ticket.c.kind == "appeal", ticket.c.role.is_(None), *mine)
+    return int(connection.execute(query).scalar_one())
 
 
 def _percentiles(values: list[float]) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from guardrail.call import MISSING
 from guardrail.content.personal import SEALED
 from guardrail.errors import InvalidInput
 from guardrail.review.case import Row, Verdict, from_text, moment, plain
-from guardrail.review.judge import spelled
+from guardrail.review.judge import said_by, spelled
 from guardrail.review.training import without_sealed
 
 Kind = Literal["choice", "number", "text", "json"]
@@ -156,7 +156,8 @@ def _suggestion(row: Row) -> Any:
         return None
     own, form = from_text(stored), form_of(row)
     if form.kind == "choice":
-        return next((label for label, choice in labelled(_choices(row) or ()).items() if _same(choice, own)), None)
+        said = said_by(own, from_text(row["choices"]))
+        return next((label for label, choice in labelled(_choices(row) or ()).items() if _same(choice, said)), None)
     if form.kind == "number":
         return own if isinstance(own, int | float) and not isinstance(own, bool) else None
     return own if form.kind == "text" and isinstance(own, str) else spelled(own)

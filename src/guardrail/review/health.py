@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from sqlalchemy import Connection, func, select
 
-from guardrail.review import spool, tell, upkeep
+from guardrail.review import figures, people, spool, tell, upkeep
 from guardrail.store import engine
 from guardrail.store.engine import StoreError
 from guardrail.store.tables import is_open, ticket
@@ -46,6 +46,17 @@ def _read(connection: Connection) -> list[tuple[Level, str]]:
             findings.append(("warn", f"queue {name}: {overdue} open tickets are past their due time"))
     if not findings:
         findings.append(("ok", "no open tickets"))
+    if stuck := figures.unclaimable(connection):
+        findings.append(
+            ("warn", f"{stuck} open tickets wait for a role that nobody has who may decide them: `guardrail review people set`")
+        )
+    if alone := figures.without_senior(connection):
+        findings.append(
+            (
+                "warn",
+                f"{alone} appeals wait for anybody who had no part in the decision, since nobody else had the role {people.SENIOR}",
+            )
+        )
     if left := len(tell.left(connection, engine.now())):
         findings.append(("warn", f"the ledger does not take what became of tickets: {left} waiting"))
     damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one() if not engine.shared() else "ok"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from guardrail.call import MISSING
 from guardrail.errors import ConfigError, InvalidInput
 from guardrail.review.case import Verdict, to_text
+from guardrail.review.compared import largest
 from guardrail.review.dossier import Details
 
 _TOLD: Final = ("type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "format")  # fmt: skip
@@ -45,7 +46,7 @@ def judged(case: Details, value: Any, verdict: Verdict | None) -> tuple[Verdict,
     if case.choices is not None and text not in [to_text(choice) for choice in case.choices]:
         raise _invalid(case, "value is none of the choices", _allowed(case))
     # Who gives the model's answer without how sure it was agrees with it.
-    same = own is not None and text in (own, to_text(said_by(case.ticket.provisional, pairs=case.choices is not None)))
+    same = own is not None and text in (own, to_text(said_by(case.ticket.provisional, case.choices)))
     if verdict == "accept" and not same:
         raise _invalid(case, "value is not the model's answer", 'leave the value out, or write verdict="change"')
     if same:
@@ -55,18 +56,28 @@ def judged(case: Details, value: Any, verdict: Verdict | None) -> tuple[Verdict,
     return "change", text
 
 
-def said_by(own: Any, *, pairs: bool = False) -> Any:
+def said_by(own: Any, choices: Sequence[Any] | None = None) -> Any:
     """Return what a model's own answer says without how sure it is: the value of a `Prediction`, else the answer itself.
 
     Args:
         own: The answer, as JSON knows it.
-        pairs: Whether two entries, the second a share, are an answer and how sure it is.
+        choices: The only answers allowed. With them a pair of an answer and how sure it is says the answer, and a vector of
+            probabilities, one for each choice, the choice whose probability is the largest (of equal ones the first).
     """
     if isinstance(own, Mapping) and set(own) == {"value", "confidence", "reasons"}:
-        return own["value"]
-    if pairs and isinstance(own, list) and len(own) == 2 and isinstance(own[1], float) and not isinstance(own[0], float):  # noqa: PLR2004 - a pair
+        own = own["value"]
+    if choices is None or own in choices:
+        return own
+    pair = isinstance(own, list) and len(own) == 2 and isinstance(own[1], float)  # noqa: PLR2004
+    if pair and (not isinstance(own[0], float) or any(isinstance(each, float) and each == own[0] for each in choices)):
         return own[0]
-    return own
+    place = largest(own)
+    return own if place is None or _entries(own) != len(choices) else choices[place]
+
+
+def _entries(vector: Any) -> int:
+    rows = vector["$ndarray"] if isinstance(vector, Mapping) else vector
+    return len(rows[0] if isinstance(rows[0], list) else rows)
 
 
 def _fits(case: Details, schema: Mapping[str, Any], value: Any) -> None:

@@ -1,6 +1,6 @@
 """How well people and model do: what was accepted and changed and why, how far people agree, what random checks found.
 
-Rates come with exact intervals (Clopper and Pearson 1934); what was drawn by lot is weighed by one over its probability
+Rates come with exact intervals (Clopper and Pearson 1934), counts of a reviewer's answers too (Garwood 1936); what was drawn by lot is weighed by one over its probability
 (Horvitz and Thompson 1952), since else a check of one in a hundred would count as much as a case that came for certain.
 """
 
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select
 from guardrail.review import agreement, upkeep
 from guardrail.review.calibrate import interval
 from guardrail.review.case import Row, from_text, plain
+from guardrail.review.counts import load
 from guardrail.review.judge import said_by
 from guardrail.store import engine
 from guardrail.store.tables import claim, ticket
@@ -58,7 +59,11 @@ class Quality(dict[str, Any]):
                 value, low, high = spelled
                 lines.append((name.replace("_", " "), value, f"{low} to {high}", f"{each['cases']:,}"))
         counts = [("answers", f"{self['decided']:,}", "", "")]
-        counts += [(f"{what}: {name}", f"{many:,}", "", "") for what in ("reasons", "load") for name, many in self[what].items()]
+        counts += [(f"reasons: {name}", f"{many:,}", "", "") for name, many in self["reasons"].items()]
+        counts += [
+            (f"load: {name}", f"{each['cases']:,}", f"{each['low']:,.1f} to {each['high']:,.1f}", "")
+            for name, each in self["load"].items()
+        ]
         return figures_card("how well it goes", "quality", ("what", "value", "95 %", "cases"), [*lines, *counts])
 
 
@@ -75,8 +80,9 @@ def quality(queue: str | None = None, guard: str | None = None, since: float | N
         `accepted_blind` where it was hidden; `reasons` for changes, with counts; `agreement` of people who answered the same cases
         (percent, kappa, ac1, alpha); `gold`, the rate of known answers that people found; `wrong`, the share of checked sure answers
         that people changed or rejected, weighed by the probability of the check; `fast`, the rate of answers within two
-        seconds of work; `pace`, what took far less or far more time than others, as `guardrail.review.pace` tells; `load`, answers by
-        reviewer; `unsure`, the rate of votes that left a case to others.
+        seconds of work; `pace`, what took far less or far more time than others, as `guardrail.review.pace` tells; `load`, how many
+        answers (`cases`) each reviewer gave, with the exact interval, `low` to `high`, of how many are to be expected of them in as long a
+        time (Garwood 1936); `unsure`, the rate of votes that left a case to others.
 
     Raises:
         StoreError: The store cannot be read.
@@ -98,7 +104,7 @@ def quality(queue: str | None = None, guard: str | None = None, since: float | N
         "wrong": _wrong([vote for vote in judged if vote["kind"] == "audit"]),
         "fast": _rate([seconds < FAST for seconds in worked])._asdict(),
         "pace": paces(votes).to_dict(),
-        "load": dict(Counter(vote["reviewer"] for vote in votes).most_common()),
+        "load": load(vote["reviewer"] for vote in votes),
         "unsure": _rate([vote["verdict"] == "unsure" for vote in real])._asdict(),
     }
     return Quality({name: _without_nan(each) for name, each in found.items()})
@@ -113,7 +119,7 @@ def _without_nan(value: Any) -> Any:
 
 def votes_of(connection: Connection, queue: str | None, guard: str | None, since: float | None) -> Sequence[Row]:
     """Return the votes that were cast, the oldest first, with what is known of their tickets."""
-    of_ticket = [ticket.c[name] for name in ("kind", "queue", "guard", "provisional", "expected", "inclusion")]
+    of_ticket = [ticket.c[name] for name in ("kind", "queue", "guard", "provisional", "expected", "choices", "inclusion")]
     of_claim = [claim.c[name] for name in ("ticket_id", "reviewer", "verdict", "value", "reason", "blind", "claimed", "voted")]
     query = select(*of_claim, *of_ticket).join(ticket, ticket.c.id == claim.c.ticket_id).where(claim.c.state == "voted")
     for column, text in ((ticket.c.queue, queue), (ticket.c.guard, guard)):
@@ -138,7 +144,9 @@ def rate(hits: int, cases: int) -> Rate:
 
 
 def _right(vote: Row) -> bool:
-    return vote["value"] is not None and bool(said_by(from_text(vote["value"])) == said_by(from_text(vote["expected"])))
+    choices = from_text(vote["choices"])
+    given, expected = (said_by(from_text(vote[name]), choices) for name in ("value", "expected"))
+    return vote["value"] is not None and bool(given == expected)
 
 
 def _agreement(votes: Sequence[Row]) -> agreement.Agreements:

@@ -109,8 +109,9 @@ def _put(connection: Connection, row: Row, old: Decided, said: _Said, *, second:
     judged(desk.whole(connection, {**stored, "provisional": None}), from_text(plain_value), None)
     fields = rows.facts(stored, "pending" if second else "decided", who) | {"cause": why, "parent": old.id}
     if second:
-        if people.anybody_is(connection, people.SENIOR):
-            connection.execute(rows.change(stored["id"], role=people.SENIOR))
+        role = people.senior_but(connection, (who.id,))
+        if role is not None:
+            connection.execute(rows.change(stored["id"], role=role))
         return [tell.note(connection, "override", old.guard, fields, now)], rows.again(connection, stored)
     part = {
         "ticket_id": stored["id"], "reviewer": who.id, "known_by": who.known_by, "slot": 0, "token": claims.new_token(),

@@ -89,10 +89,22 @@ def of(connection: Connection, name: str) -> Reviewer:
     return Reviewer(name, tuple(from_text(row["roles"])), tuple(from_text(row["skills"])))
 
 
-def anybody_is(connection: Connection, role: str) -> bool:
-    """Return whether anybody has a role."""
-    rows = connection.execute(select(reviewer.c.roles).where(reviewer.c.roles.contains(f'"{role}"', autoescape=True)))
-    return any(role in from_text(roles) for (roles,) in rows)
+def who_are(connection: Connection, role: str) -> frozenset[str]:
+    """Return the names of all who have a role."""
+    query = select(reviewer.c.name, reviewer.c.roles).where(reviewer.c.roles.contains(f'"{role}"', autoescape=True))
+    return frozenset(name for name, roles in connection.execute(query) if role in from_text(roles))
+
+
+def senior_but(connection: Connection, out: Iterable[str]) -> str | None:
+    """Return the role of a senior where anybody has it who may decide, else None.
+
+    A case for a role that only those have who are out of it would be decided by nobody.
+
+    Args:
+        connection: Of the store.
+        out: Who may not decide the case: whoever had a part in it, or asked for it.
+    """
+    return SENIOR if who_are(connection, SENIOR) - frozenset(out) else None
 
 
 def _words(given: Iterable[str], what: str) -> tuple[str, ...]:

@@ -193,8 +193,8 @@ def _comparable(value: str | None, ticket_id: str) -> str | None:
 
 
 def _to_another(connection: Connection, row: Row, voted: int, now: float) -> list[tell.Event]:
-    """Let one more person decide: a senior, if anybody is."""
-    role = people.SENIOR if people.anybody_is(connection, people.SENIOR) else row["role"]
+    """Let one more person decide: a senior, if anybody is who may."""
+    role = people.senior_but(connection, claims.out_of(connection, row)) or row["role"]
     changed = {"state": "adjudicate", "reviewers": voted + 1, "voted": voted, "free_at": 0.0, "role": role}
     connection.execute(_count.values(**changed), {"of": row["id"]})
     rows.note_step(connection, row["id"], "adjudicate", "adjudicate", now)

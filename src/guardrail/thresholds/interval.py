@@ -53,7 +53,7 @@ class Intervals:
         labels: How many labelled cases there were.
         version: The model's version that it holds for; "0" where none was named.
         expires: When it ends, in UTC; None for never.
-        data: Digest of the calibration data (SHA-256).
+        data: Digest of the labels that they were made from (SHA-256), for whoever keeps those.
     """
 
     margin: float

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from guardrail import clock
 from guardrail.errors import ConfigError
@@ -35,7 +35,8 @@ class Threshold(Calibrated):
         labels: How many labelled cases there were.
         version: The model's version that it holds for; "0" where none was named.
         expires: When it ends, in UTC; None for never.
-        data: Digest of the calibration data (SHA-256).
+        data: Digest of the labels that it was made from (SHA-256), by which `guardrail.review.recheck` knows them again. No guard asks
+            for it: that labels have come since makes no threshold wrong.
         groups: Thresholds of single groups, by name, all of which hold at once.
         points: The risk-coverage curve.
         scores: How much the confidence is worth.
@@ -77,16 +78,16 @@ class Threshold(Calibrated):
         """Return it as JSON, to be deployed beside the model; `Threshold.from_json` reads it."""
         return json.dumps(self.to_dict(), indent=1)
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the threshold that `to_json` wrote.
+    @staticmethod
+    def from_json(text: str) -> Threshold | NoThreshold:
+        """Return what `to_json` wrote: a threshold, or a `NoThreshold` of whose groups some have one.
 
         Raises:
-            ConfigError: It is none.
+            ConfigError: It is neither.
         """
         try:
-            return cls._of(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return _usable(json.loads(text))
+        except _NO_THRESHOLD:
             raise ConfigError("this is no threshold", hint="write what Threshold.to_json() returned") from None
 
     def save(self, path: str | Path) -> str:
@@ -95,27 +96,25 @@ class Threshold(Calibrated):
         Raises:
             OSError: It cannot be written, or the key must not be used.
         """
-        from guardrail.thresholds import file as threshold_file  # noqa: PLC0415 - for those who deploy one
+        return _save(self, path)
 
-        return threshold_file.save(Path(path), self.to_dict())
-
-    @classmethod
-    def load(cls, path: str | Path, *, signed_by: str | None = None) -> Self:
-        """Return the threshold in a file that `save` wrote. One that was changed since is refused.
+    @staticmethod
+    def load(path: str | Path, *, signed_by: str | None = None) -> Threshold | NoThreshold:
+        """Return what `save` wrote to a file: a threshold, or a `NoThreshold` of whose groups some have one.
 
         Args:
             path: The file.
             signed_by: The public key that must have signed it, as `save` returned it; None for any.
 
         Raises:
-            ConfigError: There is none, it was changed after it was signed, or that key did not sign it.
+            ConfigError: There is neither, it was changed after it was signed, or that key did not sign it.
         """
-        from guardrail.thresholds import file as threshold_file  # noqa: PLC0415 - as above
+        from guardrail.thresholds import file as threshold_file  # noqa: PLC0415 - for those who deploy one
 
         found = threshold_file.load(Path(path), signed_by)
         try:
-            return cls._of(found)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return _usable(found)
+        except _NO_THRESHOLD:
             raise ConfigError(f"there is no threshold in {path}", hint="write what Threshold.save() wrote") from None
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,6 +162,29 @@ class NoThreshold(Calibrated):
         """How many more labels of the same kind are needed, about; 0 where more would not help."""
         return max(0, self.labels_needed - self.labels)
 
+    @property
+    def certified(self) -> tuple[str, ...]:
+        """The groups that have a threshold all the same, by name: `Confidence(found, group=...)` answers their cases, and no others."""
+        return tuple(name for name, each in self.groups.items() if isinstance(each, Threshold))
+
+    def to_json(self) -> str:
+        """Return it as JSON; `Threshold.from_json` reads it where some group has a threshold."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def save(self, path: str | Path) -> str:
+        """Write it to a file as `Threshold.save` does, for the sake of the groups that have a threshold; return the public key, base64.
+
+        Raises:
+            ConfigError: No group has one: a guard with such a file would answer nothing.
+            OSError: It cannot be written, or the key must not be used.
+        """
+        if not self.certified:
+            raise ConfigError(
+                "nothing is certified, and so there is nothing to save",
+                hint="have more answers checked, and calibrate anew; meanwhile confidence=NoThreshold defers everything",
+            )
+        return _save(self, path)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as what can be JSON."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -172,6 +194,27 @@ class NoThreshold(Calibrated):
     @classmethod
     def _of(cls, found: Mapping[str, Any]) -> Self:
         return cls(**_drawn(dict(found)))
+
+
+_NO_THRESHOLD: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # what JSON that is none may raise
+
+
+def _save(found: Threshold | NoThreshold, path: str | Path) -> str:
+    from guardrail.thresholds import file as threshold_file  # noqa: PLC0415 - for those who deploy one
+
+    return threshold_file.save(Path(path), found.to_dict())
+
+
+def _usable(found: Mapping[str, Any]) -> Threshold | NoThreshold:
+    """Return what is in a file; one by which nothing is ever answered was not meant to be deployed.
+
+    Raises:
+        ValueError: Nothing in it is certified.
+    """
+    read = _result(found)
+    if isinstance(read, NoThreshold) and not read.certified:
+        raise ValueError
+    return read
 
 
 def _result(found: Mapping[str, Any]) -> Threshold | NoThreshold:
