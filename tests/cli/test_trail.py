@@ -160,6 +160,7 @@ def test_show_takes_a_ticket_as_people_see_it(run: Run) -> None:
 
     decision = decide(predict, 5.0)
     assert decision.ticket is not None
+    writer.flush(5)
     for part in (decision.ticket.id, decision.ticket.id[-8:]):
         assert json.loads(run("show", part, "--json").stdout)["record"]["id"] == decision.id
     gone = made(outcome="deferred", output=None, extra={"ticket": SimpleNamespace(id="ticket-9")})
