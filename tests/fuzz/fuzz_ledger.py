@@ -30,6 +30,7 @@ RECORD = {
 EDITS = (
     b"\0\0\0\0", b"\0\0\x50\1X", b"\0\0\xff\x40", b"\0\1\x20\0\n", b"\1\0\x10\1\xff", b'\1\0\xa0\x08"event":', b"\2\0\3\1\0", b"\3\0\x30\1A", b"\4\0\x30\1A",
     b"\0\xff\xff\0" + json.dumps(RECORD).encode() + b"\n", b"\1\xff\xff\0{}\n", b"\3\xff\xff\0",
+    b"\x92\2.\0\3.\1\0",
 )  # fmt: skip
 LINES = (
     json.dumps({"event": "open", "lane": LANE, "key_id": "k", "host": "h", "boot": "b", "pid": 1, "sdk": "0"}).encode(),

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from guardrail import notices
-from guardrail.ledger import manifest, merkle, notes, signing
+from guardrail.ledger import manifest, manifest_lines, merkle, notes, recovery, signing, verify
 from guardrail.ledger.lane import Lane
 from guardrail.ledger.manifest import Manifest
 from guardrail.ledger.manifest_lines import ManifestLines
@@ -267,6 +267,27 @@ def test_what_a_newer_release_writes_is_read(tmp_path: Path) -> None:
     assert {name: facts.closed for name, facts in again.lanes().items()} == {"a": True, "b": False}
     assert again.damaged == 0
     assert again.append("hold", hold="x")["n"] == 7
+
+
+@pytest.mark.parametrize("name", ["../victim", "/tmp", "a/b", "a\0b", ".", "..", "", "manifest", "a" * 201, "ä", "-x"])
+def test_a_name_that_leads_elsewhere_is_no_lane(tmp_path: Path, name: str) -> None:
+    """Whoever can write the manifest makes the next process open and cut no files outside of the ledger; nor does it stop that process."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    for file in ("lock", "00000000000000000001.jsonl"):
+        (victim / file).write_bytes(b"torn")
+    folder = tmp_path / "ledger"
+    one = Manifest(folder)
+    one.append("open", lane="honest", key_id="k", host="h", boot="b", pid=7, sdk="1")
+    one.append("open", lane=name, key_id="k", host="h", boot="b", pid=8, sdk="1")
+    again = Manifest(folder)
+    assert again.open_lanes() == ["honest"]
+    assert list(again.lanes()) == ["honest"]
+    (found,) = recovery.recover(again, "another")
+    assert found is not None
+    assert found.lane == "honest"
+    assert [each.read_bytes() for each in sorted(victim.iterdir())] == [b"torn", b"torn"]
+    assert manifest_lines._NAME.pattern == verify._LANE.pattern
 
 
 def test_an_event_that_is_no_text_is_passed_over() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from binascii import hexlify
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from guardrail.ledger import merkle
 _EVENT: Final = b'","event":"'  # what stands between moment and event
 _MOMENT: Final = len("1970-01-01T00:00:00.000000Z")
 _LANE: Final = b'"lane":"'
+# What can be the name of a lane's folder, as the verifier has it: at any other nobody looks, since it may lead anywhere.
+_NAME: Final = re.compile(r"(?!manifest$)[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _BEGINNING: Final = frozenset({"ledger", "key"})
 _OF_LANES: Final = frozenset({"open", "segment", "close", "prune"})
 
@@ -137,7 +140,7 @@ class ManifestLines:
                 name = line[begin : line.find(b'"', begin)].decode(errors="replace")
                 if event == "close":
                     self._open.pop(name, None)
-                elif _LANE in line:
+                elif _LANE in line and _NAME.fullmatch(name):
                     self._open[name] = None
         self._looked = len(self._found)
         return list(self._open)
@@ -147,7 +150,7 @@ class ManifestLines:
         for event, line in islice(self._found, self._told, None):
             found = parsed(line) if event in _OF_LANES else None
             name = None if found is None else found.get("lane")
-            if found is not None and isinstance(name, str):
+            if found is not None and isinstance(name, str) and _NAME.fullmatch(name):
                 facts = self._lanes.setdefault(name, LaneFacts(name))
                 with contextlib.suppress(KeyError, TypeError, ValueError):  # a newer release may say it otherwise
                     _tell(facts, found)
