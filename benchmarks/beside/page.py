@@ -113,7 +113,7 @@ def _memory(found: Found, seconds: float, window: float) -> str:
 {_table(["tool", "calls", "in, s", "grown by, MiB", "of which in the second half", "there, bytes for a call", ""], rows, 1, last=1)}
 
 Resident memory after {MILLION:,} calls one after the other, less that after the first hundreds, when everything is written. What grows in the
-first half only is a queue or a buffer that has filled; what grows in the second half too goes on growing. A tool that does not make so many
+first half only is a queue or a buffer that has filled; what grows in the second half too may go on growing. A tool that does not make so many
 calls within {seconds:g} s makes fewer, and the table says how many: its bytes for a call count, not its MiB.
 {notes}"""
 
