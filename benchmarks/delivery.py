@@ -152,8 +152,8 @@ def beside_a_sink_that_is_down(home: Path, records: int) -> dict[str, float]:
         pass
     found["catching up"] = Switch.arrived / (time.perf_counter() - wall)
     found["memory caught up"] = resident()
+    guardrail.shutdown(30)  # which records itself, and delivers that
     found["made"], found["arrived"], found["disorder"] = made, Switch.arrived, Switch.disorder
-    guardrail.shutdown(30)
     found["stored"] = sum(path.read_bytes().count(b"\n") for path in (home / "down" / "ledger").glob("*/*.jsonl"))
     return found
 
