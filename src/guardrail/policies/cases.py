@@ -121,8 +121,9 @@ def warm() -> None:
     """Read the key that lots are drawn by, and import what files a check: no event loop waits for that in the middle of a call."""
     from guardrail.review import filing  # noqa: F401, PLC0415 - for those who draw
 
-    with contextlib.suppress(OSError):  # the first draw finds out too
-        _read_secret()
+    if _secret is None:
+        with contextlib.suppress(OSError):  # the first draw finds out too
+            _read_secret()
 
 
 def _read_secret() -> bytes:
