@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from guardrail import settings
 from guardrail.store import engine
-from guardrail.store.migrate import migrate
 from guardrail.store.prepared import Prepared, Said, together
 from guardrail.store.tables import reviewer, step
 
@@ -17,22 +15,15 @@ PUT = Prepared(insert(reviewer))
 ALL = Prepared(select(reviewer.c.name, reviewer.c.roles).order_by(reviewer.c.name))
 CHANGE = Prepared(update(reviewer).where(reviewer.c.name == bindparam("of")).returning(reviewer.c.name))
 NOTE = Prepared(insert(step))  # into a table that counts by itself
+pytestmark = pytest.mark.usefixtures("store")
 
 
 def person(name: str) -> dict[str, str]:
     return {"name": name, "roles": "[]", "skills": "[]"}
 
 
-@pytest.fixture(autouse=True, params=["embedded", "postgres"])
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each kind of store in turn."""
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_server").database()
-        migrate(url)
-        monkeypatch.setenv("GUARDRAIL_DATABASE_URL", url)
-        monkeypatch.setenv("GUARDRAIL_SERVICE", "tests")
-        settings.reset()
-    return str(request.param)
+def written(work: Any) -> Any:
+    return engine.result(engine.write(work))
 
 
 def names() -> list[str]:
@@ -41,7 +32,7 @@ def names() -> list[str]:
 
 def test_each_sees_what_those_before_it_did() -> None:
     """And says what it returned, and how many rows it changed."""
-    said = engine.written(
+    said = written(
         lambda connection: together(
             connection,
             (PUT, person("anna")),
@@ -56,7 +47,7 @@ def test_each_sees_what_those_before_it_did() -> None:
     assert said[2].first == {"name": "anna"}
     assert said[3].first is None
     assert said[4].rows == [{"name": "anna", "roles": '["senior"]'}, {"name": "berta", "roles": "[]"}]
-    assert engine.written(lambda connection: together(connection)) == []
+    assert written(lambda connection: together(connection)) == []
 
 
 def test_one_that_fails_takes_all_with_it() -> None:
@@ -68,29 +59,29 @@ def test_one_that_fails_takes_all_with_it() -> None:
 
     for _ in range(2):
         with pytest.raises(engine.StoreError) as caught:
-            engine.written(work)
+            written(work)
         assert "canary" not in repr(caught.value) + str(caught.value)
         assert names() == []
-    engine.written(lambda connection: together(connection, (PUT, person("after"))))
+    written(lambda connection: together(connection, (PUT, person("after"))))
     assert names() == ["after"]
 
 
 def test_what_a_table_counts_by_itself_is_not_taken_for_an_answer() -> None:
     """PostgreSQL returns the new number unasked."""
-    engine.written(
+    written(
         lambda connection: connection.exec_driver_sql(
             "INSERT INTO guardrail_ticket (id, queue, guard, version, key, decision_id, reason, reasons, arguments, priority, skills,"
             " created, on_expiry, state) VALUES ('t', 'q', 'g', '1', 'k', 'd', 'low', '[]', '{}', 0, '[]', 1, 'hold', 'pending')"
         )
     )
     noted: dict[str, Any] = {"ticket_id": "t", "at": 1.0, "what": "late", "state": "pending"}
-    assert engine.written(lambda connection: together(connection, (NOTE, noted))) == [Said([], 1)]
+    assert written(lambda connection: together(connection, (NOTE, noted))) == [Said([], 1)]
 
 
 @pytest.mark.parametrize("store", ["postgres"], indirect=True)
 def test_a_connection_that_is_cut_is_made_anew(postgres_server: Any) -> None:
     """The work runs again on another one, once."""
-    engine.written(lambda connection: together(connection, (PUT, person("first"))))
+    written(lambda connection: together(connection, (PUT, person("first"))))
     runs = []
 
     def work(connection: Connection) -> None:
@@ -100,6 +91,6 @@ def test_a_connection_that_is_cut_is_made_anew(postgres_server: Any) -> None:
             postgres_server.start()
         together(connection, (PUT, person("second")), (ALL, {}))
 
-    engine.written(work)
+    written(work)
     assert len(runs) == 2
     assert names() == ["first", "second"]

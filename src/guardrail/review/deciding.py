@@ -112,11 +112,11 @@ def claim(
 
     found = None
     if ticket_id is not None:
-        found = engine.written(partial(take, patient=True))
+        found = engine.result(engine.write(partial(take, patient=True)))
     elif engine.exists():
         for turn in range(_TRIES):
             with contextlib.suppress(TicketHeld):  # another transaction was faster
-                found = engine.written(partial(take, patient=turn % 2 == 1))
+                found = engine.result(engine.write(partial(take, patient=turn % 2 == 1)))
                 if found is not None or not engine.shared():  # a file has one writer at a time, who sees everything
                     break
     if queue is not None or found is not None:
@@ -142,7 +142,7 @@ def extend(token: str, lease: clock.Duration = LEASE) -> datetime:
         claims.extend(connection, token, now, now + seconds)
         return now + seconds
 
-    return moment(engine.written(more))
+    return moment(engine.result(engine.write(more)))
 
 
 def release(token: str) -> None:
@@ -152,7 +152,7 @@ def release(token: str) -> None:
         StaleClaim: The claim is over.
         StoreError: The store cannot take it.
     """
-    engine.written(lambda connection: claims.leave(connection, token, engine.now(), "released"))
+    engine.result(engine.write(lambda connection: claims.leave(connection, token, engine.now(), "released")))
 
 
 def decline(token: str, reason: str, note: str | None = None) -> None:
@@ -177,7 +177,7 @@ def decline(token: str, reason: str, note: str | None = None) -> None:
         text = None if note is None else plain(note)
         rows.note_step(connection, row["id"], "declined", standing(row, now), now, actor=who, reason=why, note=text)
 
-    engine.written(leave)
+    engine.result(engine.write(leave))
 
 
 def decide(
@@ -244,7 +244,7 @@ def decide(
             once=once,
         )
 
-    row, events, problem = engine.written(vote)
+    row, events, problem = engine.result(engine.write(vote))
     tell.tell(events)
     if problem is not None:
         raise problem
@@ -296,7 +296,7 @@ def reassign(ticket_id: str, *, to: str | None = None, reason: str, actor: Actor
             fields["to"] = new.id
         return made, [tell.note(connection, "ticket", row["guard"], fields, now)]
 
-    made, events = engine.written(give)
+    made, events = engine.result(engine.write(give))
     tell.tell(events)
     return made
 
@@ -318,7 +318,7 @@ def cancel(ticket_id: str, reason: str, actor: Actor | str | None = None) -> Tic
         raise ConfigError("a ticket is cancelled for a reason", hint='write reason="withdrawn by the applicant"')
     who, why = Actor.of(actor), plain(reason)
     upkeep.catch_up_if_possible()
-    row, events = engine.written(lambda connection: rows.cancel(connection, ticket_id, engine.now(), who, why))
+    row, events = engine.result(engine.write(lambda connection: rows.cancel(connection, ticket_id, engine.now(), who, why)))
     tell.tell(events)
     if row["delivery"] == "queued":
         sweeper.ensure()

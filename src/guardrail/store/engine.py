@@ -35,7 +35,6 @@ __all__ = [
     "warm",
     "where",
     "write",
-    "written",
 ]
 
 T = TypeVar("T")
@@ -66,10 +65,6 @@ class Store:
                 refused.set_exception(sqlite.explained(problem, self.path))
                 return refused
             return self._writer.put(fn)
-
-    def written(self, fn: Callable[[Connection], T]) -> T:
-        """Do as `write` and wait for what comes of it."""
-        return result(self.write(fn))
 
     def aside(self, do: Callable[[], T]) -> Promise[T]:
         """Have something done on a thread of ours that may block."""
@@ -254,15 +249,6 @@ def write(fn: Callable[[Connection], T]) -> Promise[T]:
         Cancelling it works until the transaction has begun.
     """
     return _current().write(fn)
-
-
-def written(fn: Callable[[Connection], T]) -> T:
-    """Do as `write` and wait for what comes of it; in a database of many writers by the calling thread, which waits anyway.
-
-    Raises:
-        StoreError: The store cannot take it, or not in time.
-    """
-    return _current().written(fn)
 
 
 def read(fn: Callable[[Connection], T], within: float = PATIENCE) -> T:

@@ -131,14 +131,13 @@ class SharedStore:
             fn, future = asked
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(self.written(fn))
+                    future.set_result(self._through(fn))
                 except BaseException as problem:  # noqa: BLE001 - it belongs to whoever waits
                     future.set_exception(problem)
             self._done += 1
             del asked, fn, future  # an idle thread keeps nothing of the user's alive
 
-    def written(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` in a transaction of its own, by the calling thread; see `engine.written`."""
+    def _through(self, fn: Callable[[Connection], T]) -> T:
         from sqlalchemy.exc import DBAPIError, SQLAlchemyError  # noqa: PLC0415 - as above
 
         for left in reversed(range(_TRIES)):
