@@ -26,7 +26,7 @@ def _beside(name: str):
 
 
 servers = _beside("servers")
-redis_server, postgres_server = servers.redis_server, servers.postgres_server
+redis_server, postgres_server, url, store = servers.redis_server, servers.postgres_server, servers.url, servers.store
 
 
 def pytest_sessionstart() -> None:

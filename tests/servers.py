@@ -124,6 +124,28 @@ def postgres_server() -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+def url(postgres_server: Postgres) -> str:
+    """A database that nobody else uses, with the library's tables."""
+    from guardrail.store.migrate import migrate
+
+    found = postgres_server.database()
+    migrate(found)
+    return found
+
+
+@pytest.fixture(params=["embedded", "postgres"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The store in a file, and in PostgreSQL; returns which."""
+    if request.param == "postgres":
+        from guardrail import settings
+
+        monkeypatch.setenv("GUARDRAIL_DATABASE_URL", request.getfixturevalue("url"))
+        monkeypatch.setenv("GUARDRAIL_SERVICE", "tests")
+        settings.reset()
+    return str(request.param)
+
+
 class Proxy:
     """Stands in front of a server on this machine, and can stop forwarding, as a network does that swallows everything."""
 

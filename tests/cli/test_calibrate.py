@@ -137,6 +137,8 @@ def test_a_check_is_refused_where_it_says_nothing(run: Run, answers: None, tmp_p
     run("calibrate", "credit", *EASY, "--out", str(out))
     for words, why in (
         (("credit", "--check", str(out), "--out", str(tmp_path / "x.json")), "--check finds no threshold"),
+        (("credit", "--check", str(out), "--max-error", "0.02", "--hours", "8"), "leave out --max-error, --hours"),
+        (("credit", "--per-day", "60"), "--per-day says nothing without reviewers"),
         (("credit", "--check", str(out), "--groups", "region"), "made without groups"),
         (("nobody", "--check", str(out)), "no answers of this guard"),
     ):

@@ -20,14 +20,6 @@ from guardrail.delivery.keeping import State
 from guardrail.delivery.shared import SharedKeeping, SharedOutbox
 from guardrail.ledger.postgres.link import Away
 from guardrail.ledger.postgres.schema import SchemaRefused
-from guardrail.store.migrate import migrate
-
-
-@pytest.fixture
-def url(postgres_server):
-    found = postgres_server.database()
-    migrate(found)
-    return found
 
 
 @guarded(name="loans", version="1")

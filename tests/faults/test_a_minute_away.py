@@ -8,22 +8,18 @@ from typing import Any
 
 import pytest
 
-from guardrail import Deferred, guarded, review, settings
+from guardrail import Deferred, guarded, review
 from guardrail.store import engine
-from guardrail.store.migrate import migrate
 
 AWAY = 60.0  # seconds
 CALLERS = 8
 
 
 @pytest.mark.timeout(300)
-def test_a_minute_without_the_database_loses_no_case_and_no_waiter(postgres_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)
+@pytest.mark.usefixtures("store")
+def test_a_minute_without_the_database_loses_no_case_and_no_waiter(postgres_server: Any) -> None:
     """Each call is deferred with a ticket of its own all the time; afterwards each is in the queue once, and can be decided."""
-    url = postgres_server.database()
-    migrate(url)
-    monkeypatch.setenv("GUARDRAIL_DATABASE_URL", url)
-    monkeypatch.setenv("GUARDRAIL_SERVICE", "tests")
-    settings.reset()
 
     @guarded(name="loans", version="1", confidence=0.9, review="loans")
     def predict(number: int) -> tuple[str, float]:

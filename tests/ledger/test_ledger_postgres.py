@@ -28,13 +28,6 @@ from guardrail.ledger.wanted import Wanted
 from guardrail.store.migrate import migrate
 
 
-@pytest.fixture
-def url(postgres_server):
-    found = postgres_server.database()
-    migrate(found)
-    return found
-
-
 @guarded(name="loans", version="1")
 def predict(x: int) -> int:
     return x + 1

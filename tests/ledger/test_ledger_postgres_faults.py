@@ -20,16 +20,8 @@ from guardrail.ledger.postgres import lane as lane_module
 from guardrail.ledger.postgres import recovery
 from guardrail.ledger.postgres.lane import SharedLane
 from guardrail.ledger.postgres.link import Away
-from guardrail.store.migrate import migrate
 
 Proxy = sys.modules["servers"].Proxy
-
-
-@pytest.fixture
-def url(postgres_server):
-    found = postgres_server.database()
-    migrate(found)
-    return found
 
 
 @pytest.fixture

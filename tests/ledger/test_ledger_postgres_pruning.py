@@ -14,16 +14,8 @@ from guardrail import AuditUnavailable, GuardrailError, clock, guarded, notices,
 from guardrail.ledger import blobs, holds, reader, retention, upkeep, writer
 from guardrail.ledger.postgres import pruning
 from guardrail.ledger.postgres.source import export_files
-from guardrail.store.migrate import migrate
 
 COUNT = "SELECT count(*) FILTER (WHERE line IS NULL), count(*) FROM guardrail_ledger WHERE lane = %s"
-
-
-@pytest.fixture
-def url(postgres_server):
-    found = postgres_server.database()
-    migrate(found)
-    return found
 
 
 @guarded(name="loans", version="1")

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from guardrail import clock, ledger, settings
+from guardrail import clock, ledger
 from guardrail.policies import cases
 from guardrail.review import filing, sweeper, upkeep
 from guardrail.review.case import Case
 from guardrail.store import engine
-from guardrail.store.migrate import migrate
 
 Start = Callable[..., "subprocess.Popen[str]"]
 Events = Callable[[], list[dict[str, Any]]]
@@ -52,18 +51,6 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     monkeypatch.setattr(engine, "now", made)  # a server has a clock of its own
     monkeypatch.setattr(sweeper, "ensure", lambda: None)  # only the test does what the clock it sets asks for
     return made
-
-
-@pytest.fixture(params=["embedded", "postgres"])
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The queue in a file, and in PostgreSQL; returns which. What waits for the ledger is written as ever."""
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_server").database()
-        migrate(url)
-        monkeypatch.setenv("GUARDRAIL_DATABASE_URL", url)
-        monkeypatch.setenv("GUARDRAIL_SERVICE", "tests")
-        settings.reset()
-    return str(request.param)
 
 
 @pytest.fixture

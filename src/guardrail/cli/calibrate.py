@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 _LINES: Final = 16  # points of the curve that a terminal shows
 _BAR: Final = 24  # characters of the longest bar
+_FINDING: Final = (
+    "max_error",
+    "delta",
+    "expires",
+    "out",
+    "plot",
+    "reviewers",
+    "per_hour",
+    "hours",
+    "per_day",
+)  # what only finding one needs
+_REVIEWING: Final = ("per_hour", "hours", "per_day")  # what says something only of reviewers
 _NONE: Final = 1  # the exit status where no threshold is certified, or none any more
 
 
@@ -28,6 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def calibrate(
+    ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The guard's name.", show_default=False)],
     *,
     max_error: Annotated[float, typer.Option(help="The share of wrong answers among those that go out, at most.")] = 0.02,
@@ -59,10 +72,12 @@ def calibrate(
     there are no labels.
     """
     if check is not None:
-        if any(each is not None for each in (out, plot, reviewers)):
-            raise ConfigError("--check finds no threshold", hint="leave out --out, --plot and --reviewers")
+        if given := _given(ctx, _FINDING):
+            raise ConfigError("--check finds no threshold: it keeps to what the file says", hint=f"leave out {given}")
         _recheck(name, check, groups=groups, version=version, since=since, as_json=as_json)
         return
+    if reviewers is None and (given := _given(ctx, _REVIEWING)):
+        raise ConfigError(f"{given} says nothing without reviewers", hint="add --reviewers N, or leave it out")
     from guardrail.review.calibrated import calibrated_from_labels
 
     for path, ending in ((plot, ".svg"), (out, ".json")):
@@ -94,6 +109,12 @@ def calibrate(
             say(f"\nWritten to {clean(out)}, signed by {key}")
     if not usable:
         raise typer.Exit(_NONE)
+
+
+def _given(ctx: typer.Context, names: Sequence[str]) -> str:
+    """Return which of some options were typed, as they are typed."""
+    typed = [each for each in names if getattr(ctx.get_parameter_source(each), "name", "") == "COMMANDLINE"]
+    return ", ".join(f"--{each.replace('_', '-')}" for each in typed)
 
 
 def _recheck(name: str, path: Path, *, groups: str | None, version: str | None, since: str, as_json: bool) -> None:

@@ -120,7 +120,8 @@ def _put(connection: Connection, row: Row, old: Decided, said: _Said, *, second:
     }  # fmt: skip
     connection.execute(claim.insert(), part)
     value = stored["provisional"]
-    rows.end(connection, stored, "decided", now, actor=who, verdict="change", value=value, reason=why, note=note)
+    answer = {"verdict": "change", "value": value, "reason": why, "note": note}
+    rows.end(connection, stored, rows.ending(connection, stored, "decided", now, actor=who, **answer))
     if value is not None:
         rows.put_label(connection, stored, value, now, reason=why, actor=who)
     return [tell.note(connection, "override", old.guard, fields, now)], rows.again(connection, stored)

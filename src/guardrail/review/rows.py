@@ -204,28 +204,15 @@ def answered(
     return None if row is None else answer(row)
 
 
-def end(
-    connection: Connection,
-    row: Row,
-    state: str,
-    now: float,
-    *,
-    actor: Actor | None = None,
-    voted: int | None = None,
-    **facts: str | None,
-) -> Row | None:
-    """End an open ticket; return it as it is now, None where it was ended before. What was said goes into the step.
+def end(connection: Connection, row: Row, asked: Sequence[Asked]) -> Row | None:
+    """End an open ticket; return it as it is now, None where it was ended before.
 
     Args:
         connection: Of the store.
         row: The ticket, as it was read in this transaction.
-        state: "decided", "expired" or "cancelled".
-        now: Seconds since the epoch.
-        actor: Who did it; None for the clock.
-        voted: How many have answered, where that has changed.
-        facts: Of the step: verdict, value, reason, note.
+        asked: What `ending` returned for it.
     """
-    (statement, values), *others = ending(connection, row, state, now, actor=actor, voted=voted, **facts)
+    (statement, values), *others = asked
     if not statement.run(connection, values):
         return None
     together(connection, *others)
@@ -247,7 +234,17 @@ def ending(
     voted: int | None = None,
     **facts: str | None,
 ) -> list[Asked]:
-    """Return the statements that end an open ticket, which is locked and was read as open; the first changes its row."""
+    """Return the statements that end an open ticket; the first changes its row, if it is still open. What was said goes into the step.
+
+    Args:
+        connection: Of the store.
+        row: The ticket, as it was read in this transaction.
+        state: "decided", "expired" or "cancelled".
+        now: Seconds since the epoch.
+        actor: Who did it; None for the clock.
+        voted: How many have answered, where that has changed.
+        facts: Of the step: verdict, value, reason, note.
+    """
     changed = {"state": state, "act_at": None, "voted": row["voted"] if voted is None else voted, **callbacks.queued(row, now)}
     noted = noting_step(row["id"], state, state, now, actor=actor, **facts)
     return [(_end, {"of": row["id"], **changed}), noted, *changes.telling(connection)]
@@ -314,14 +311,14 @@ def cancel(
 ) -> tuple[Row, list[tell.Event]]:
     """Take an open ticket out of the queue; with `late` one that should have expired, too."""
     row = answerable(locked(connection, ticket_id), float("-inf") if late else now)
-    ended = end(connection, row, "cancelled", now, actor=actor, note=reason)
+    ended = end(connection, row, ending(connection, row, "cancelled", now, actor=actor, note=reason))
     fields = facts(row, "cancelled", actor) | {"cause": reason}
     return ended or row, [tell.note(connection, "ticket", row["guard"], fields, now)]
 
 
 def expire(connection: Connection, row: Row, now: float) -> tell.Event:
     """End a ticket whose time is up; return what to tell the ledger."""
-    end(connection, row, "expired", now)
+    end(connection, row, ending(connection, row, "expired", now))
     told = facts(row, "expired", None) | {"on_expiry": row["on_expiry"]}
     if row["on_expiry"] == "provisional":
         told["defaulted"] = True  # the model's answer stands because nobody looked: never counted as a person's

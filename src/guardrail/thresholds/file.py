@@ -1,4 +1,4 @@
-"""A threshold, or those of single groups, as a file that goes with the model: JSON, with the signature of whoever found it, so that nobody lowers it unseen."""
+"""A threshold, or those of single groups, as a file that goes with the model: JSON, signed, so that nobody lowers it unseen."""
 
 from __future__ import annotations
 
